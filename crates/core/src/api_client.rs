@@ -1,0 +1,224 @@
+//! API clients: scopes and keys (protocol 3).
+
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_proto::ids::{ApiClientId, ApiKeyId, TenantId};
+
+use crate::{digest::Digest, entropy::{Entropy, secret_bytes}};
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// `/v1/enrollments…`
+    Enrollments,
+    /// `/v1/challenges…`: those that the client created.
+    Challenges,
+    /// Read users.
+    UsersRead,
+    /// Change, unlock and erase users.
+    UsersWrite,
+    /// Read devices.
+    DevicesRead,
+    /// Suspend, resume and revoke devices.
+    DevicesWrite,
+    /// Read events, and any challenge of the tenant.
+    AuditRead,
+    /// All of these.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 8] = [
+        Self::Enrollments,
+        Self::Challenges,
+        Self::UsersRead,
+        Self::UsersWrite,
+        Self::DevicesRead,
+        Self::DevicesWrite,
+        Self::AuditRead,
+        Self::Admin,
+    ];
+
+    /// The word on the wire and at the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrollments => "enrollments",
+            Self::Challenges => "challenges",
+            Self::UsersRead => "users:read",
+            Self::UsersWrite => "users:write",
+            Self::DevicesRead => "devices:read",
+            Self::DevicesWrite => "devices:write",
+            Self::AuditRead => "audit:read",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The word is no scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown scope {0:?}")]
+pub struct UnknownScope(pub String);
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(word: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word).ok_or_else(|| UnknownScope(word.to_owned()))
+    }
+}
+
+/// A set of scopes. `admin` holds all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scopes(BTreeSet<Scope>);
+
+impl Scopes {
+    /// Whether a call that needs `scope` is allowed.
+    pub fn allow(&self, scope: Scope) -> bool {
+        self.0.contains(&scope) || self.0.contains(&Scope::Admin)
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The scopes held, in their fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        Self(scopes.into_iter().collect())
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.iter().map(Scope::as_str).collect();
+        f.write_str(&words.join(","))
+    }
+}
+
+/// Comma-separated words, as at the command line and in the database.
+impl FromStr for Scopes {
+    type Err = UnknownScope;
+
+    fn from_str(list: &str) -> Result<Self, UnknownScope> {
+        list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::parse).collect()
+    }
+}
+
+/// An API client without its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiClient {
+    /// Our id.
+    pub id: ApiClientId,
+    /// Its tenant.
+    pub tenant_id: TenantId,
+    /// The name that the operator gave.
+    pub name: String,
+    /// What its keys may be used for.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created_at: countersign_proto::timestamp::Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<countersign_proto::timestamp::Timestamp>,
+}
+
+/// An authenticated caller: what the key that it presented says right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its tenant.
+    pub tenant_id: TenantId,
+    /// The tenant's name, for texts that a person reads.
+    pub tenant_name: String,
+    /// The client.
+    pub client_id: ApiClientId,
+    /// The key.
+    pub key_id: ApiKeyId,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+/// `csk_` and 32 random bytes in base64url. Shown once, stored as its digest.
+///
+/// A fast hash is right here: 256 random bits cannot be guessed, so there is nothing to slow down.
+#[derive(Clone)]
+pub struct ApiKey(String);
+
+impl ApiKey {
+    const PREFIX: &'static str = "csk_";
+    const LENGTH: usize = 47;
+
+    /// A new key.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self(format!("{}{}", Self::PREFIX, URL_SAFE_NO_PAD.encode(secret_bytes(entropy))))
+    }
+
+    /// Reads a key from a header; `None` if it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let secret = text.strip_prefix(Self::PREFIX)?;
+        let fits = text.len() == Self::LENGTH && URL_SAFE_NO_PAD.decode(secret).is_ok_and(|bytes| bytes.len() == 32);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// What the database keeps and looks up. A lookup by digest under a unique index leaks no timing of the key.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+
+    /// The key itself, to be shown once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admin_may_do_everything_and_others_only_what_they_hold() {
+        let admin: Scopes = "admin".parse().unwrap();
+        let reader: Scopes = "users:read, audit:read".parse().unwrap();
+        for scope in Scope::ALL {
+            assert!(admin.allow(scope));
+            assert_eq!(reader.allow(scope), matches!(scope, Scope::UsersRead | Scope::AuditRead));
+        }
+        assert!("users:read,root".parse::<Scopes>().is_err());
+    }
+
+    #[test]
+    fn only_the_exact_form_is_a_key() {
+        struct Zeros;
+        impl Entropy for Zeros {
+            fn fill(&self, buffer: &mut [u8]) {
+                buffer.fill(0);
+            }
+        }
+        let key = ApiKey::generate(&Zeros);
+        assert!(ApiKey::parse(key.reveal()).is_some());
+        let padded = format!("{}=", key.reveal());
+        let noncanonical = format!("{}B", &key.reveal()[..46]);
+        for other in ["", "csk_", "csk_AAAA", &padded, &noncanonical, &key.reveal()[4..]] {
+            assert!(ApiKey::parse(other).is_none(), "{other}");
+        }
+        assert_eq!(format!("{key:?}"), "[redacted]");
+    }
+}

@@ -1,0 +1,195 @@
+//! The append-only log: one row per change, written in the transaction of the change.
+//!
+//! A row is audit entry, webhook source and notice source at once. Its body holds ids, digests and fixed words
+//! only, so that erasing a person never touches the log.
+//! To add a kind: a variant of [`EventKind`] with its word, and the place that writes it.
+
+use countersign_proto::{
+    ids::{ApiClientId, ChallengeId, CommandId, DeviceId, EnrollmentId, EventId, Id, TenantId, UserId},
+    timestamp::Timestamp,
+};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::{actor::Stamp, entropy::id_from_parts};
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum EventKind {
+    TenantCreated,
+    ApiClientCreated,
+    ApiClientRevoked,
+    UserCreated,
+    UserLocked,
+    UserUnlocked,
+    UserErased,
+    EnrollmentCreated,
+    EnrollmentClaimed,
+    EnrollmentCompleted,
+    EnrollmentCancelled,
+    EnrollmentExpired,
+    EnrollmentContested,
+    DeviceAdded,
+    DeviceConfirmed,
+    DeviceSuspended,
+    DeviceResumed,
+    DeviceRevoked,
+    DeviceDeregistered,
+    DeviceKeyChanged,
+    ChallengeCreated,
+    ChallengeApproved,
+    ChallengeDenied,
+    ChallengeExpired,
+    ChallengeCancelled,
+    ChallengeReported,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 26] = [
+        Self::TenantCreated,
+        Self::ApiClientCreated,
+        Self::ApiClientRevoked,
+        Self::UserCreated,
+        Self::UserLocked,
+        Self::UserUnlocked,
+        Self::UserErased,
+        Self::EnrollmentCreated,
+        Self::EnrollmentClaimed,
+        Self::EnrollmentCompleted,
+        Self::EnrollmentCancelled,
+        Self::EnrollmentExpired,
+        Self::EnrollmentContested,
+        Self::DeviceAdded,
+        Self::DeviceConfirmed,
+        Self::DeviceSuspended,
+        Self::DeviceResumed,
+        Self::DeviceRevoked,
+        Self::DeviceDeregistered,
+        Self::DeviceKeyChanged,
+        Self::ChallengeCreated,
+        Self::ChallengeApproved,
+        Self::ChallengeDenied,
+        Self::ChallengeExpired,
+        Self::ChallengeCancelled,
+        Self::ChallengeReported,
+    ];
+
+    /// Kinds that a user's devices are told of (protocol 5.1).
+    pub const NOTICES: [Self; 7] = [
+        Self::DeviceAdded,
+        Self::DeviceSuspended,
+        Self::DeviceRevoked,
+        Self::DeviceDeregistered,
+        Self::DeviceKeyChanged,
+        Self::EnrollmentContested,
+        Self::UserLocked,
+    ];
+
+    /// The word in the log and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantCreated => "tenant.created",
+            Self::ApiClientCreated => "api_client.created",
+            Self::ApiClientRevoked => "api_client.revoked",
+            Self::UserCreated => "user.created",
+            Self::UserLocked => "user.locked",
+            Self::UserUnlocked => "user.unlocked",
+            Self::UserErased => "user.erased",
+            Self::EnrollmentCreated => "enrollment.created",
+            Self::EnrollmentClaimed => "enrollment.claimed",
+            Self::EnrollmentCompleted => "enrollment.completed",
+            Self::EnrollmentCancelled => "enrollment.cancelled",
+            Self::EnrollmentExpired => "enrollment.expired",
+            Self::EnrollmentContested => "enrollment.contested",
+            Self::DeviceAdded => "device.added",
+            Self::DeviceConfirmed => "device.confirmed",
+            Self::DeviceSuspended => "device.suspended",
+            Self::DeviceResumed => "device.resumed",
+            Self::DeviceRevoked => "device.revoked",
+            Self::DeviceDeregistered => "device.deregistered",
+            Self::DeviceKeyChanged => "device.key_changed",
+            Self::ChallengeCreated => "challenge.created",
+            Self::ChallengeApproved => "challenge.approved",
+            Self::ChallengeDenied => "challenge.denied",
+            Self::ChallengeExpired => "challenge.expired",
+            Self::ChallengeCancelled => "challenge.cancelled",
+            Self::ChallengeReported => "challenge.reported",
+        }
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subjects {
+    /// The user.
+    pub user_id: Option<UserId>,
+    /// The device.
+    pub device_id: Option<DeviceId>,
+    /// The challenge.
+    pub challenge_id: Option<ChallengeId>,
+    /// The enrollment.
+    pub enrollment_id: Option<EnrollmentId>,
+    /// The API client.
+    pub api_client_id: Option<ApiClientId>,
+}
+
+/// One row of the log, before it has its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Derived from the command: a command that is run again writes the same row, not a second one.
+    pub id: EventId,
+    /// The organisation.
+    pub tenant_id: TenantId,
+    /// What happened.
+    pub kind: EventKind,
+    /// `api_client`, `device`, `operator`, `system`.
+    pub actor_kind: &'static str,
+    /// The API client's or device's id.
+    pub actor_id: Option<String>,
+    /// What it is about.
+    pub subjects: Subjects,
+    /// The request that caused it.
+    pub request_id: String,
+    /// When.
+    pub at: Timestamp,
+    /// Ids, digests and fixed words.
+    pub body: Map<String, Value>,
+}
+
+impl Event {
+    /// The row that `stamp`'s command writes about `subjects`.
+    pub fn new(stamp: &Stamp, kind: EventKind, subjects: Subjects) -> Self {
+        let subject = format!("{}{subjects:?}", kind.as_str());
+        Self {
+            id: derived_id(stamp.at, stamp.command_id, &subject),
+            tenant_id: stamp.tenant_id,
+            kind,
+            actor_kind: stamp.actor.kind(),
+            actor_id: stamp.actor.id(),
+            subjects,
+            request_id: stamp.request_id.clone(),
+            at: stamp.at,
+            body: Map::new(),
+        }
+    }
+
+    /// The same with one more particular. Never pass a name, text, number, token or key.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.body.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// An id that follows from the command and what it is for, for rows that a transaction discovers it must
+/// write: no randomness inside a transaction, and a retried command writes the same rows.
+pub fn derived_id<K>(at: Timestamp, command_id: CommandId, purpose: &str) -> Id<K> {
+    let hash = Sha256::new().chain_update(command_id.as_uuid().as_bytes()).chain_update(purpose).finalize();
+    let mut random = [0; 10];
+    for (to, from) in random.iter_mut().zip(hash) {
+        *to = from;
+    }
+    id_from_parts(at, &random)
+}

@@ -1,0 +1,32 @@
+//! Bounds that no policy changes.
+
+/// Seconds that a challenge may live at most.
+pub const MAX_TTL_SECONDS: i64 = 600;
+/// Seconds that a challenge must live at least.
+pub const MIN_TTL_SECONDS: i64 = 10;
+/// Seconds that an enrollment may live.
+pub const ENROLLMENT_TTL_SECONDS: std::ops::RangeInclusive<i64> = 60..=600;
+/// Seconds that a read may be held.
+pub const MAX_WAIT_SECONDS: u32 = 50;
+/// Challenges of one user that may wait at once; beyond: 429 `too-many-pending` (protocol 9).
+pub const MAX_PENDING_PER_USER: u32 = 20;
+/// Wrong codes after which an enrollment is cancelled.
+pub const MAX_WRONG_CODES: u32 = 5;
+/// Consecutive wrong numbers after which only an administrator unlocks.
+pub const FAILURES_UNTIL_ENDLESS_LOCK: u32 = 100;
+/// How long a repeated artefact or idempotency key gets the first reply again.
+pub const REPLAY_SECONDS: i64 = 24 * 60 * 60;
+/// How long a revoked device is told so rather than refused as unknown.
+pub const REVOKED_DEVICE_IS_TOLD_SECONDS: i64 = 90 * 24 * 60 * 60;
+/// How long a device is shown a notice.
+pub const NOTICE_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// Seconds that a registration's `iat` may differ from the server's time.
+pub const REGISTRATION_SKEW_SECONDS: i64 = 300;
+/// Seconds that any other artefact's `iat` may differ.
+pub const SKEW_SECONDS: i64 = 60;
+/// How long a `jti` of a push update is remembered.
+pub const PUSH_UPDATE_JTI_SECONDS: i64 = 300;
+/// How long a result token may be redeemed.
+pub const RESULT_TOKEN_SECONDS: i64 = 300;
+/// Entries of one page.
+pub const MAX_PAGE: u32 = 200;

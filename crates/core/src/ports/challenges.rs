@@ -1,0 +1,319 @@
+//! Challenges: the hot path. Create, decide, cancel and expire are set-based: one statement per table for a
+//! whole batch of commands (see `docs/architecture.md`, "The writer").
+
+use async_trait::async_trait;
+use countersign_proto::{
+    ids::{ApiClientId, ChallengeId, DeviceId, TenantId, UserId},
+    jose::Thumbprint,
+    timestamp::Timestamp,
+    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus, PushChannel},
+};
+
+use super::{PageRequest, StoreError, users::UserName};
+use crate::{
+    actor::Stamp,
+    challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord},
+    device::StoredBinding,
+    digest::Digest,
+    verify::{DecisionState, Verdict},
+};
+
+/// A user and the devices that may answer: read before a challenge is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressees {
+    /// Who.
+    pub user: UserName,
+    /// Moves with every change of the user's devices: the write requires that it has not moved since.
+    pub devices_version: i64,
+    /// The user's lock; may lie in the past.
+    pub locked_until: Option<Timestamp>,
+    /// Active devices with the purpose `approval`, in id order.
+    pub devices: Vec<Addressee>,
+}
+
+/// A device that may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addressee {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Whether it has a second key.
+    pub has_uv_key: bool,
+    /// Where to ring.
+    pub channel: PushChannel,
+}
+
+/// One addressed device of a new challenge. `Queued` also writes a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its channel now.
+    pub channel: PushChannel,
+    /// `Queued`, `PullOnly` or `Suppressed`.
+    pub state: DeliveryState,
+}
+
+/// An `Idempotency-Key` and what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// 1–255 visible ASCII; per API client.
+    pub key: String,
+    /// SHA-256 of the request's body bytes.
+    pub body: Digest,
+    /// The reply's JSON, without the number.
+    pub reply: String,
+    /// Forgotten from then on.
+    pub expires_at: Timestamp,
+}
+
+/// Makes a challenge: challenge, deliveries, notifications and `challenge.created` in one transaction.
+#[derive(Debug, Clone)]
+pub struct CreateChallenge {
+    /// Who (the API client), where, when.
+    pub stamp: Stamp,
+    /// What never changes.
+    pub facts: ChallengeFacts,
+    /// As [`Addressees`] said.
+    pub devices_version: i64,
+    /// The number, kept until the end for an idempotent replay.
+    pub number: Option<String>,
+    /// The addressed devices.
+    pub deliveries: Vec<NewDelivery>,
+    /// If the caller sent a key.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What an idempotency key stands for already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCreation {
+    /// SHA-256 of the first request's body bytes.
+    pub body: Digest,
+    /// The first reply's JSON, without the number.
+    pub reply: String,
+    /// The number, while the challenge is pending.
+    pub number: Option<String>,
+}
+
+/// What came of a creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// It exists.
+    Created,
+    /// The idempotency key was used before (compare the bodies): nothing was changed.
+    Stored(StoredCreation),
+    /// A device of the user changed since it was read: read and sign again.
+    DevicesChanged,
+    /// The user has as many pending challenges as allowed.
+    TooManyPending,
+}
+
+/// Records a response (protocol 7.2, step 11): challenge, counters, events in one transaction.
+///
+/// Commits only if the challenge is pending and unexpired, the device active, the key its current one under the
+/// binding that was verified, and (for what says approve) the user not locked.
+/// Events: `challenge.approved|denied`; `challenge.reported` for `not_me`; `user.locked` when the lock comes.
+#[derive(Debug, Clone)]
+pub struct DecideChallenge {
+    /// Who (the device), where, when.
+    pub stamp: Stamp,
+    /// Which challenge.
+    pub challenge_id: ChallengeId,
+    /// Its user.
+    pub user_id: UserId,
+    /// The device.
+    pub device_id: DeviceId,
+    /// The key that signed.
+    pub key: Thumbprint,
+    /// The binding under which the key was verified; becomes part of the evidence.
+    pub binding: StoredBinding,
+    /// `countersign-response+jwt`, verbatim.
+    pub response: String,
+    /// What the response comes to.
+    pub verdict: Verdict,
+    /// Consecutive wrong numbers that lock the user.
+    pub wrong_numbers_before_lock: u32,
+    /// How long such a lock lasts.
+    pub lock_seconds: i64,
+}
+
+impl DecideChallenge {
+    /// The challenge's status and reason if this command wins.
+    pub fn end(&self) -> (ChallengeStatus, Option<ChallengeReason>) {
+        use countersign_proto::vocabulary::DenyReason;
+        match self.verdict {
+            Verdict::Approve { .. } => (ChallengeStatus::Approved, None),
+            Verdict::WrongNumber => (ChallengeStatus::Denied, Some(ChallengeReason::WrongNumber)),
+            Verdict::Deny(reason) => {
+                let reason = reason.map(|reason| match reason {
+                    DenyReason::NotMe => ChallengeReason::NotMe,
+                    DenyReason::Mistake => ChallengeReason::Mistake,
+                    DenyReason::Other => ChallengeReason::Other,
+                });
+                (ChallengeStatus::Denied, reason)
+            }
+        }
+    }
+}
+
+/// What came of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecideOutcome {
+    /// It decided the challenge.
+    Won {
+        /// The lock that this wrong number brought.
+        locked_until: Option<Timestamp>,
+    },
+    /// This very response had decided it before.
+    Repeat(RecordedResponse),
+    /// Something else ended it; how.
+    Closed(ChallengeStatus),
+    /// The device is not active.
+    DeviceNotActive(DeviceStatus),
+    /// The key is no longer the device's current one, or has another binding by now: load it again.
+    StaleKey,
+    /// The user is locked and the response says approve.
+    Locked(Timestamp),
+    /// There is no such challenge.
+    NotFound,
+}
+
+/// The response that decided a challenge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedResponse {
+    /// `countersign-response+jwt`, verbatim.
+    pub response: String,
+    /// What the challenge became.
+    pub status: ChallengeStatus,
+    /// Why.
+    pub reason: Option<ChallengeReason>,
+    /// When.
+    pub decided_at: Timestamp,
+}
+
+/// What came of a cancellation or expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseOutcome {
+    /// It ended so. Event: `challenge.cancelled|expired`.
+    Closed,
+    /// It had ended before; how.
+    AlreadyClosed(ChallengeStatus),
+    /// Not due yet (expiry only).
+    NotDue,
+    /// No such challenge for this actor.
+    NotFound,
+}
+
+/// Ends a pending challenge without a response.
+#[derive(Debug, Clone)]
+pub struct CloseChallenge {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// Which challenge.
+    pub challenge_id: ChallengeId,
+    /// Its user.
+    pub user_id: UserId,
+    /// How.
+    pub how: Close,
+}
+
+/// How a challenge ends without a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// By the client that created it (the stamp's actor), while unexpired; `reason:"client"`.
+    CancelByClient,
+    /// Because its time is up at `stamp.at`.
+    Expire,
+}
+
+/// A challenge whose time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueChallenge {
+    /// Its organisation.
+    pub tenant_id: TenantId,
+    /// Its user.
+    pub user_id: UserId,
+    /// Its id.
+    pub id: ChallengeId,
+}
+
+/// Which challenges to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChallengeFilter {
+    /// Created by this client.
+    pub client_id: Option<ApiClientId>,
+    /// Of this user (NFC).
+    pub external_id: Option<String>,
+    /// True at `now`: a pending one past its end counts as expired.
+    pub status: Option<ChallengeStatus>,
+    /// Not older than this.
+    pub created_after: Option<Timestamp>,
+    /// For `status`.
+    pub now: Option<Timestamp>,
+}
+
+/// One entry of a device's inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxEntry {
+    /// The challenge.
+    pub id: ChallengeId,
+    /// `countersign-challenge+jwt`.
+    pub jws: String,
+    /// Its end.
+    pub expires_at: Timestamp,
+}
+
+/// Challenges.
+#[async_trait]
+pub trait Challenges: Send + Sync {
+    /// The user and the devices that may answer; `None` if the user is unknown.
+    async fn addressees(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<Addressees>, StoreError>;
+    /// What an idempotency key stands for at `now`.
+    async fn stored_creation(
+        &self,
+        client_id: ApiClientId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<StoredCreation>, StoreError>;
+    /// Makes a challenge.
+    async fn create_challenge(&self, command: CreateChallenge) -> Result<CreateOutcome, StoreError>;
+    /// Records a response.
+    async fn decide_challenge(&self, command: DecideChallenge) -> Result<DecideOutcome, StoreError>;
+    /// Cancels or expires.
+    async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError>;
+    /// By id, in any tenant: the caller checks `facts.tenant_id`.
+    async fn challenge(&self, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError>;
+    /// The tenant's challenges, newest first.
+    async fn challenges(
+        &self,
+        tenant_id: TenantId,
+        filter: ChallengeFilter,
+        page: PageRequest<ChallengeId>,
+    ) -> Result<Vec<ChallengeRecord>, StoreError>;
+    /// The addressed devices, in id order.
+    async fn deliveries(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// The response that decided it, if one did.
+    async fn recorded_response(&self, id: ChallengeId) -> Result<Option<RecordedResponse>, StoreError>;
+    /// The state that changes, for a response by this device and key under this binding; `None` if either is
+    /// unknown.
+    async fn decision_state(
+        &self,
+        id: ChallengeId,
+        device_id: DeviceId,
+        key: &Thumbprint,
+        binding: &StoredBinding,
+    ) -> Result<Option<DecisionState>, StoreError>;
+    /// Pending at `now` and addressed to the device, oldest first. Empty unless the device is active.
+    async fn inbox(&self, device_id: DeviceId, now: Timestamp) -> Result<Vec<InboxEntry>, StoreError>;
+    /// Whether and how a challenge addressed to the device stands; `None` if it is not addressed to it.
+    async fn inbox_entry(
+        &self,
+        device_id: DeviceId,
+        id: ChallengeId,
+    ) -> Result<Option<(InboxEntry, ChallengeStatus)>, StoreError>;
+    /// Of these challenges, the ones that are no longer pending at `now`. One statement, for the node's poller.
+    async fn ended(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChallengeId>, StoreError>;
+    /// The inboxes of these devices at `now`, as pairs. One statement, for the node's poller.
+    async fn inboxes(&self, ids: &[DeviceId], now: Timestamp) -> Result<Vec<(DeviceId, ChallengeId)>, StoreError>;
+    /// Challenges stored as pending with `expires_at` ≤ `now`, oldest first, at most `limit`.
+    async fn due_challenges(&self, now: Timestamp, limit: u32) -> Result<Vec<DueChallenge>, StoreError>;
+}

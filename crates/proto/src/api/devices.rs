@@ -1,0 +1,211 @@
+//! Devices as admins and as the device itself see them (protocol 5, 10).
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    api::users::{TenantSummary, UserSummary},
+    ids::{ChallengeId, DeviceId, EventId},
+    timestamp::Timestamp,
+    vocabulary::{
+        ChallengeStatus, DeviceStatus, EnrollmentPurpose, Platform, PushChannel, RevokeReason, UserVerification,
+        VerificationMode,
+    },
+};
+
+/// The device inside other replies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceSummary {
+    /// Our id.
+    pub id: DeviceId,
+    /// The name that the app gave itself.
+    #[schema(example = "Ada's phone")]
+    pub name: String,
+    /// The platform that the app named.
+    pub platform: Platform,
+}
+
+/// The push channel of a device; never its token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PushSummary {
+    /// Where pushes go.
+    pub channel: PushChannel,
+    /// `ok`, `token_gone` (the provider said so; the device pulls) or `none` (no channel).
+    #[schema(example = "ok")]
+    pub state: String,
+    /// When the device last told us its token.
+    pub updated_at: Timestamp,
+}
+
+/// A device, as admins see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Our id.
+    pub id: DeviceId,
+    /// Whose device it is.
+    pub user: UserSummary,
+    /// The name that the app gave itself.
+    pub name: String,
+    /// The platform that the app named.
+    pub platform: Platform,
+    /// The model that the app named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The operating system version that the app named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// The app's identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// The app's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_version: Option<String>,
+    /// What groups the registrations of one installed app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<String>,
+    /// `approval` devices answer challenges; `broker` ones never do.
+    pub purpose: EnrollmentPurpose,
+    /// Where the device is in its life.
+    pub status: DeviceStatus,
+    /// Whether it registered a second key that needs a PIN or biometric.
+    pub has_user_verification_key: bool,
+    /// The push channel.
+    pub push: PushSummary,
+    /// RFC 7638 thumbprint of the current device key.
+    pub key_thumbprint: String,
+    /// When it registered.
+    pub created_at: Timestamp,
+    /// When it became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+    /// Why it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_reason: Option<RevokeReason>,
+}
+
+/// The reply to `GET /v1/device` (protocol 5.1).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DeviceSelf {
+    /// The device that asks.
+    pub device: OwnDevice,
+    /// Its user.
+    pub user: UserSummary,
+    /// Its organisation.
+    pub tenant: TenantSummary,
+    /// `countersign-binding+jwt`; absent while the device is not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
+    /// What the organisation asks of approvals.
+    pub policy: DevicePolicy,
+    /// What happened to the user's registrations in the last 30 days, newest first.
+    pub notices: Vec<Notice>,
+    /// The server's time, to correct a phone's clock.
+    pub server_time: Timestamp,
+}
+
+/// The asking device's own record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnDevice {
+    /// Our id.
+    pub id: DeviceId,
+    /// The name that the app gave itself.
+    pub name: String,
+    /// The platform that the app named.
+    pub platform: Platform,
+    /// Where the device is in its life.
+    pub status: DeviceStatus,
+    /// The push channel.
+    pub push: PushSummary,
+    /// When it registered.
+    pub created_at: Timestamp,
+}
+
+/// What the organisation asks of approvals, as a hint to the app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DevicePolicy {
+    /// The verification modes that challenges may use.
+    pub modes: Vec<VerificationMode>,
+    /// Whether the second key is needed.
+    pub user_verification: UserVerification,
+}
+
+/// Something that the person should know about their registrations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notice {
+    /// The event's id.
+    pub id: EventId,
+    /// The event's kind, for example `device.added`.
+    #[serde(rename = "type")]
+    #[schema(example = "device.added")]
+    pub kind: String,
+    /// When it happened.
+    pub created_at: Timestamp,
+    /// The registration that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<NoticeDevice>,
+}
+
+/// The registration that a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NoticeDevice {
+    /// Its name.
+    pub name: String,
+    /// Its platform.
+    pub platform: Platform,
+}
+
+/// The reply to `GET /v1/device/challenges` (protocol 5.2).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PendingChallenges {
+    /// Pending and addressed to this device, oldest first.
+    pub challenges: Vec<PendingChallenge>,
+    /// The server's time.
+    pub server_time: Timestamp,
+}
+
+/// One challenge that waits for this device's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PendingChallenge {
+    /// The challenge's id.
+    pub id: ChallengeId,
+    /// `countersign-challenge+jwt`: verify it, show only what is in it.
+    pub challenge: String,
+    /// No answer is taken from then on.
+    pub expires_at: Timestamp,
+}
+
+/// The reply to a recorded response (protocol 7.2, step 11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResponseRecorded {
+    /// The challenge that was answered.
+    pub challenge_id: ChallengeId,
+    /// What it became.
+    pub status: ChallengeStatus,
+    /// When.
+    pub decided_at: Timestamp,
+}
+
+/// The reply to a deregistration (protocol 10.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deregistered {
+    /// The device that is no more.
+    pub device_id: DeviceId,
+    /// Always `revoked`.
+    pub status: DeviceStatus,
+    /// When it stopped.
+    pub revoked_at: Timestamp,
+    /// Challenges that were addressed to this device alone and ended with it.
+    pub cancelled_challenges: Vec<ChallengeId>,
+}
+
+/// The reply to a push update (protocol 8.7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PushUpdated {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its channel from now on.
+    pub push: PushSummary,
+}
