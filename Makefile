@@ -1,0 +1,21 @@
+# Thin names for what the scripts and the binary do. `make` alone explains them.
+.PHONY: help demo test run check tools
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n -E 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: tools ## one sign-in from enrollment to offline verification, on this machine
+	@cargo run --quiet --locked --package countersign -- demo
+
+test: ## all tests, on SQLite and on a throw-away PostgreSQL (ARGS="-p countersign-store": a part)
+	@scripts/test.sh $(ARGS)
+
+run: tools ## the server, with its defaults: 127.0.0.1:8080, SQLite in ./data
+	@cargo run --locked --package countersign -- serve
+
+check: ## format, lints, documents, licences, and the arrows between the crates
+	@scripts/check.sh
+
+tools:
+	@scripts/ensure-build-tools.sh
