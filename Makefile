@@ -6,6 +6,7 @@ help: ## this list
 	@sed -n -E 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: tools ## one sign-in from enrollment to offline verification, on this machine
+	@cargo build --locked --package countersign
 	@cargo run --quiet --locked --package countersign -- demo
 
 test: ## all tests, on SQLite and on a throw-away PostgreSQL (ARGS="-p countersign-store": a part)
