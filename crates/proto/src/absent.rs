@@ -21,8 +21,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use serde::Deserialize;
 
     #[derive(Debug, PartialEq, Deserialize)]

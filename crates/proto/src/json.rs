@@ -57,9 +57,7 @@ pub enum ReadError {
 pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
     let fault = Cell::new(Malformed::NotJson);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Tree { levels_left: MAX_DEPTH, fault: &fault }
-        .deserialize(&mut reader)
-        .map_err(|_| fault.get())?;
+    let value = Tree { levels_left: MAX_DEPTH, fault: &fault }.deserialize(&mut reader).map_err(|_| fault.get())?;
     reader.end().map_err(|_| Malformed::NotJson)?;
     Ok(value)
 }

@@ -9,6 +9,7 @@ pub mod api;
 pub mod evidence;
 pub mod ids;
 pub mod jose;
+pub mod json;
 pub mod problem;
 pub mod push;
 pub mod timestamp;

@@ -69,10 +69,9 @@ impl PushBinding {
                 topic: text(&mut members, "topic")?,
                 environment: text(&mut members, "environment")?.parse().map_err(E::custom)?,
             },
-            PushChannel::Fcm => Self::Fcm {
-                token: text(&mut members, "token")?,
-                project: optional_text(&mut members, "project")?,
-            },
+            PushChannel::Fcm => {
+                Self::Fcm { token: text(&mut members, "token")?, project: optional_text(&mut members, "project")? }
+            }
             PushChannel::Webpush => Self::Webpush {
                 endpoint: text(&mut members, "endpoint")?,
                 p256dh: text(&mut members, "p256dh")?,
@@ -131,8 +130,6 @@ fn optional_text<E: Error>(members: &mut BTreeMap<String, Value>, name: &'static
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use serde_json::{from_value, json, to_value};
 
     use super::*;

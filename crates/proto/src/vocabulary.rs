@@ -14,8 +14,7 @@ mod push;
 use std::fmt;
 
 pub use self::challenge::{
-    ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod,
-    VerificationMode,
+    ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod, VerificationMode,
 };
 pub use self::device::{DeviceStatus, Platform, RevokeReason};
 pub use self::enrollment::{Confirmation, EnrollmentPurpose, EnrollmentStatus};
@@ -46,15 +45,15 @@ impl std::error::Error for UnknownWord {}
 
 /// The word of `W` that `text` spells, compared byte for byte.
 fn find<W: Word>(text: &str) -> Result<W, UnknownWord> {
-    W::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| UnknownWord {
-        allowed: W::ALL.iter().map(|word| word.as_str()).collect(),
-    })
+    W::ALL
+        .iter()
+        .copied()
+        .find(|word| word.as_str() == text)
+        .ok_or_else(|| UnknownWord { allowed: W::ALL.iter().map(|word| word.as_str()).collect() })
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::str::FromStr;
 
     use serde::Serialize;

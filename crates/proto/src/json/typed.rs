@@ -176,11 +176,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         visitor.visit_enum(word)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, WrongShape> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, WrongShape> {
         visitor.visit_newtype_struct(self)
     }
 

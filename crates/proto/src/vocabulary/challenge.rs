@@ -159,7 +159,18 @@ pub enum ChallengeReason {
 }
 
 impl Word for ChallengeReason {
-    const ALL: &'static [Self] = &[Self::NotMe, Self::Mistake, Self::Other, Self::WrongNumber, Self::WrongCode, Self::Client, Self::DeviceRevoked, Self::DeviceSuspended, Self::Reported, Self::UserErased];
+    const ALL: &'static [Self] = &[
+        Self::NotMe,
+        Self::Mistake,
+        Self::Other,
+        Self::WrongNumber,
+        Self::WrongCode,
+        Self::Client,
+        Self::DeviceRevoked,
+        Self::DeviceSuspended,
+        Self::Reported,
+        Self::UserErased,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {

@@ -157,7 +157,17 @@ pub enum DeliveryState {
 }
 
 impl Word for DeliveryState {
-    const ALL: &'static [Self] = &[Self::Queued, Self::Delivered, Self::Retrying, Self::TokenGone, Self::Rejected, Self::Expired, Self::Suppressed, Self::PullOnly, Self::Withdrawn];
+    const ALL: &'static [Self] = &[
+        Self::Queued,
+        Self::Delivered,
+        Self::Retrying,
+        Self::TokenGone,
+        Self::Rejected,
+        Self::Expired,
+        Self::Suppressed,
+        Self::PullOnly,
+        Self::Withdrawn,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,58 @@
+//! Kinds against kinds.
+
+use std::collections::HashSet;
+
+use super::*;
+
+#[test]
+fn a_token_is_accepted_as_its_own_kind_and_as_no_other() {
+    let key = key(1);
+    for kind in Kind::ALL {
+        let token = key.sign(kind, &samples::full(kind)).unwrap();
+        for expected in Kind::ALL {
+            match Unverified::parse(expected, &token) {
+                Ok(_) => assert_eq!(kind, expected),
+                Err(refusal) => {
+                    assert_ne!(kind, expected);
+                    assert_eq!(refusal, Refusal::Type, "{kind:?} as {expected:?}");
+                }
+            }
+        }
+        assert!(read(kind, &key, &token).is_ok());
+    }
+}
+
+#[test]
+fn a_kind_takes_its_own_key_member_and_not_the_other() {
+    let key = key(1);
+    for kind in Kind::ALL {
+        let header = match kind.key_member() {
+            KeyMember::Jwk => json!({"alg": "ES256", "typ": kind.typ(), "kid": key.thumbprint()}),
+            KeyMember::Kid => json!({"alg": "ES256", "typ": kind.typ(), "jwk": key.public_key().to_jwk()}),
+        };
+        let token = forge(&key, header.to_string(), samples::full(kind).to_string());
+        assert_eq!(refusal(kind, &token), Refusal::HeaderMembers, "{kind:?}");
+    }
+}
+
+#[test]
+fn claims_are_read_from_a_token_of_their_kind_only() {
+    let key = key(1);
+    let token = key.sign(Kind::Response, &samples::full(Kind::Response)).unwrap();
+    let verified = Unverified::parse(Kind::Response, &token).unwrap().verify(&key.public_key()).unwrap();
+    assert_eq!(verified.claims::<ProofClaims>().unwrap_err(), Refusal::AnotherKind);
+    assert_eq!(verified.claims::<ResponseClaims>().unwrap().sub, "c1");
+}
+
+#[test]
+fn every_kind_has_its_own_type_and_the_size_of_its_signer() {
+    let types: HashSet<_> = Kind::ALL.iter().map(|kind| kind.typ()).collect();
+    assert_eq!(types.len(), Kind::ALL.len());
+    for kind in Kind::ALL {
+        assert!(kind.typ().starts_with("countersign-") && kind.typ().ends_with("+jwt"));
+        let expected = if kind.is_signed_by_server() { 16_384 } else { 8192 };
+        assert_eq!(kind.max_bytes(), expected);
+    }
+    let by_server: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_signed_by_server()).collect();
+    assert_eq!(by_server, [Kind::Binding, Kind::Challenge, Kind::Result]);
+}
