@@ -1,0 +1,157 @@
+//! API clients and their keys. A key is kept as its digest only.
+//!
+//! Revocation is a barrier: every write on behalf of a client holds a share lock on the client's row (see
+//! `Tx::require_actor`), and revoking updates that row; so once a revocation has returned, no write of the
+//! client commits, on any node.
+
+use async_trait::async_trait;
+use countersign_core::{
+    actor::Stamp,
+    api_client::{ApiClient, Caller},
+    digest::Digest,
+    event::{Event, EventKind, Subjects},
+    ports::{
+        StoreError,
+        api_clients::{ApiClients, CreateApiClient, RevokeApiClientOutcome},
+    },
+};
+use countersign_proto::{
+    ids::{ApiClientId, TenantId},
+    timestamp::Timestamp,
+};
+
+use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
+use crate::failure::Failure;
+
+#[async_trait]
+impl ApiClients for Database {
+    async fn create_api_client(&self, command: CreateApiClient) -> Result<(), StoreError> {
+        self.write(command).await
+    }
+
+    async fn api_clients(&self, tenant_id: TenantId) -> Result<Vec<ApiClient>, StoreError> {
+        let all = "-- api_clients
+            SELECT id, tenant_id, name, scopes, created_at, revoked_at FROM api_clients
+            WHERE tenant_id = $1 ORDER BY id";
+        self.fetch_all(query(all).bind(tenant_id.as_uuid())).await?.iter().map(api_client).collect()
+    }
+
+    async fn revoke_api_client(&self, stamp: Stamp, id: ApiClientId) -> Result<RevokeApiClientOutcome, StoreError> {
+        self.write(RevokeApiClient { stamp, id }).await
+    }
+
+    async fn authenticate(&self, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError> {
+        let live = "-- authenticate
+            SELECT api_keys.id AS key_id, api_clients.id AS client_id, api_clients.scopes AS scopes,
+                tenants.id AS tenant_id, tenants.name AS tenant_name
+            FROM api_keys
+            JOIN api_clients ON api_clients.id = api_keys.client_id AND api_clients.tenant_id = api_keys.tenant_id
+            JOIN tenants ON tenants.id = api_keys.tenant_id
+            WHERE api_keys.digest = $1
+                AND api_keys.revoked_at IS NULL AND (api_keys.expires_at IS NULL OR api_keys.expires_at > $2)
+                AND api_clients.revoked_at IS NULL AND tenants.disabled_at IS NULL";
+        let row = self.fetch_optional(query(live).bind(key.as_ref()).bind(now.as_millis())).await?;
+        row.as_ref().map(caller).transpose()
+    }
+}
+
+#[async_trait]
+impl Plain for CreateApiClient {
+    type Reply = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<()>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let tenant_id = self.stamp.tenant_id.as_uuid();
+        let created_at = self.stamp.at.as_millis();
+        let client = "-- create_api_client
+            INSERT INTO api_clients (id, tenant_id, name, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
+        let client = query(client)
+            .bind(self.id.as_uuid())
+            .bind(tenant_id)
+            .bind(&self.name)
+            .bind(self.scopes.to_string())
+            .bind(created_at);
+        tx.execute(client).await?;
+        let key = "-- create_api_key
+            INSERT INTO api_keys (id, tenant_id, client_id, digest, created_at, expires_at)
+            VALUES ($1, $2, $3, $4, $5, $6)";
+        let key = query(key)
+            .bind(self.key_id.as_uuid())
+            .bind(tenant_id)
+            .bind(self.id.as_uuid())
+            .bind(self.key_digest.as_ref())
+            .bind(created_at)
+            .bind(self.key_expires_at.map(Timestamp::as_millis));
+        tx.execute(key).await?;
+        tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientCreated, about(self.id))]).await?;
+        Ok(Outcome::Commit(()))
+    }
+}
+
+/// Revokes a client with all its keys.
+struct RevokeApiClient {
+    stamp: Stamp,
+    id: ApiClientId,
+}
+
+#[async_trait]
+impl Plain for RevokeApiClient {
+    type Reply = RevokeApiClientOutcome;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<RevokeApiClientOutcome>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let tenant_id = self.stamp.tenant_id.as_uuid();
+        let at = self.stamp.at.as_millis();
+        // Waits for every write that holds the row: see the top of this file.
+        let revoke = "-- revoke_api_client
+            UPDATE api_clients SET revoked_at = $3 WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+        let revoke = query(revoke).bind(self.id.as_uuid()).bind(tenant_id).bind(at);
+        if tx.execute(revoke).await? == 0 {
+            return Ok(Outcome::Rollback(self.why_not(tx).await?));
+        }
+        let keys = "-- revoke_api_keys
+            UPDATE api_keys SET revoked_at = $3 WHERE client_id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+        tx.execute(query(keys).bind(self.id.as_uuid()).bind(tenant_id).bind(at)).await?;
+        tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientRevoked, about(self.id))]).await?;
+        Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
+    }
+}
+
+impl RevokeApiClient {
+    async fn why_not(&self, tx: &mut Tx<'_>) -> Result<RevokeApiClientOutcome, Failure> {
+        let known = "-- is_known_api_client
+            SELECT id FROM api_clients WHERE id = $1 AND tenant_id = $2";
+        let known = query(known).bind(self.id.as_uuid()).bind(self.stamp.tenant_id.as_uuid());
+        Ok(match tx.fetch_optional(known).await? {
+            Some(_) => RevokeApiClientOutcome::AlreadyRevoked,
+            None => RevokeApiClientOutcome::NotFound,
+        })
+    }
+}
+
+fn about(id: ApiClientId) -> Subjects {
+    Subjects { api_client_id: Some(id), ..Subjects::default() }
+}
+
+fn api_client(row: &Row) -> Result<ApiClient, StoreError> {
+    let columns = Columns::new("api_clients", row);
+    Ok(ApiClient {
+        id: columns.id("id")?,
+        tenant_id: columns.id("tenant_id")?,
+        name: columns.text("name")?,
+        scopes: columns.word("scopes")?,
+        created_at: columns.time("created_at")?,
+        revoked_at: columns.optional_time("revoked_at")?,
+    })
+}
+
+fn caller(row: &Row) -> Result<Caller, StoreError> {
+    let columns = Columns::new("api_keys", row);
+    Ok(Caller {
+        tenant_id: columns.id("tenant_id")?,
+        tenant_name: columns.text("tenant_name")?,
+        client_id: columns.id("client_id")?,
+        key_id: columns.id("key_id")?,
+        scopes: columns.word("scopes")?,
+    })
+}

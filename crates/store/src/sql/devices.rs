@@ -1,0 +1,285 @@
+//! Devices, their keys, and the first replies to what they sent.
+//!
+//! What is read here is judged elsewhere: a key is believed only under a binding that verifies, and whether a
+//! device may answer is decided by the conditional write of its answer.
+//! Changes of status are in `devices/status.rs`, of the push channel in `devices/push.rs`; a device begins, and
+//! ends unconfirmed, in `enrollments/`.
+
+use async_trait::async_trait;
+use countersign_core::{
+    device::{DeviceDescription, DeviceRecord, KeyRole, StoredBinding, StoredKey},
+    digest::Digest,
+    event::EventKind,
+    ports::{
+        PageRequest, Reply, StoreError,
+        devices::{
+            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, DeviceName, Devices, NoticeRecord, UpdatePush,
+            UpdatePushOutcome,
+        },
+        users::UserName,
+    },
+};
+use countersign_proto::{
+    ids::{DeviceId, TenantId, UserId},
+    jose::Thumbprint,
+    push::PushBinding,
+    timestamp::Timestamp,
+    vocabulary::Word as _,
+};
+use uuid::Uuid;
+
+use super::{Columns, Database, Outcome, Plain, Query, Row, Tx, query};
+use crate::{failure::Failure, statement::Statement};
+
+#[path = "devices/push.rs"]
+mod push;
+#[path = "devices/status.rs"]
+mod status;
+
+/// The statements that share their columns.
+pub(super) struct Statements {
+    by_id: Statement,
+    of_user: Statement,
+    of_tenant: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let select = |name: &str, which: &str| {
+            Statement::new(format!(
+                "-- {name}
+                SELECT devices.id AS id, devices.tenant_id AS tenant_id, devices.user_id AS user_id, external_id,
+                    display_name, name, platform, model, os_version, app_id, app_version, installation_id, purpose,
+                    status, key_thumbprint, uv_thumbprint, binding_id, binding, push_channel, push_token_gone,
+                    push_updated_at, devices.created_at AS created_at, activated_at, revoked_at, revoke_reason
+                FROM devices JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
+                WHERE devices.tenant_id = $1 AND {which}"
+            ))
+        };
+        let page = "devices.id < $2 AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR platform = $4)";
+        let newest_first = "ORDER BY devices.id DESC LIMIT $5";
+        Self {
+            by_id: select("device", "devices.id = $2"),
+            of_user: select("devices_of_user", &format!("{page} AND devices.user_id = $6 {newest_first}")),
+            of_tenant: select("devices", &format!("{page} {newest_first}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Devices for Database {
+    async fn key(&self, thumbprint: &Thumbprint) -> Result<Option<StoredKey>, StoreError> {
+        let by_thumbprint = "-- key
+            SELECT thumbprint, devices.id AS device_id, devices.tenant_id AS tenant_id, user_id, role, public_key,
+                key_thumbprint, uv_thumbprint, status, revoked_at, binding_id, binding
+            FROM device_keys
+            JOIN devices ON devices.id = device_keys.device_id AND devices.tenant_id = device_keys.tenant_id
+            WHERE thumbprint = $1";
+        let row = self.fetch_optional(query(by_thumbprint).bind(thumbprint.as_str())).await?;
+        row.as_ref().map(stored_key).transpose()
+    }
+
+    async fn device(&self, tenant_id: TenantId, id: DeviceId) -> Result<Option<DeviceRecord>, StoreError> {
+        self.fetch_optional(by_id(&self.statements.devices, tenant_id, id)).await?.as_ref().map(device).transpose()
+    }
+
+    async fn devices(
+        &self,
+        tenant_id: TenantId,
+        filter: DeviceFilter,
+        page: PageRequest<DeviceId>,
+    ) -> Result<Vec<DeviceRecord>, StoreError> {
+        let user_id = match &filter.external_id {
+            None => filter.user_id,
+            Some(external_id) => match self.user_id(tenant_id, external_id).await? {
+                Some(id) if filter.user_id.is_none_or(|wanted| wanted == id) => Some(id),
+                _ => return Ok(Vec::new()),
+            },
+        };
+        let statements = &self.statements.devices;
+        let list = query(if user_id.is_some() { &statements.of_user } else { &statements.of_tenant })
+            .bind(tenant_id.as_uuid())
+            .bind(page.before.map_or(Uuid::max(), DeviceId::as_uuid))
+            .bind(filter.status.map(|status| status.as_str()))
+            .bind(filter.platform.map(|platform| platform.as_str()))
+            .bind(i64::from(page.limit));
+        let list = match user_id {
+            Some(id) => list.bind(id.as_uuid()),
+            None => list,
+        };
+        self.fetch_all(list).await?.iter().map(device).collect()
+    }
+
+    async fn change_device_status(&self, command: ChangeDeviceStatus) -> Result<ChangeDeviceStatusOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn update_push(&self, command: UpdatePush) -> Result<UpdatePushOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn notices(
+        &self,
+        tenant_id: TenantId,
+        user_id: UserId,
+        device_id: DeviceId,
+        since: Timestamp,
+    ) -> Result<Vec<NoticeRecord>, StoreError> {
+        const { assert!(EventKind::NOTICES.len() == 7, "one parameter for each, below") };
+        let recent = "-- notices
+            SELECT events.id AS id, kind, at, devices.id AS device_id, name, platform
+            FROM events LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
+            WHERE events.tenant_id = $1 AND events.user_id = $2 AND at >= $4
+                AND (events.device_id IS NULL OR events.device_id <> $3)
+                AND kind IN ($5, $6, $7, $8, $9, $10, $11)
+            ORDER BY at DESC, events.id DESC LIMIT 50";
+        let recent = query(recent)
+            .bind(tenant_id.as_uuid())
+            .bind(user_id.as_uuid())
+            .bind(device_id.as_uuid())
+            .bind(since.as_millis());
+        let recent = EventKind::NOTICES.iter().fold(recent, |recent, kind| recent.bind(kind.as_str()));
+        self.fetch_all(recent).await?.iter().map(notice).collect()
+    }
+
+    async fn reply(&self, artefact: Digest, now: Timestamp) -> Result<Option<String>, StoreError> {
+        let reply = "-- reply
+            SELECT body FROM replies WHERE artefact = $1 AND expires_at > $2";
+        let row = self.fetch_optional(query(reply).bind(artefact.as_ref()).bind(now.as_millis())).await?;
+        row.map(|row| Columns::new("replies", &row).text("body")).transpose()
+    }
+
+    async fn remember_reply(&self, tenant_id: TenantId, reply: Reply) -> Result<(), StoreError> {
+        self.write(RememberReply { tenant_id, reply }).await
+    }
+}
+
+impl Database {
+    async fn user_id(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<UserId>, StoreError> {
+        let by_external_id = "-- user_id
+            SELECT id FROM users WHERE tenant_id = $1 AND external_id = $2";
+        let row = self.fetch_optional(query(by_external_id).bind(tenant_id.as_uuid()).bind(external_id)).await?;
+        row.map(|row| Columns::new("users", &row).id("id")).transpose()
+    }
+}
+
+/// Keeps the first reply to an artefact that changed nothing.
+struct RememberReply {
+    tenant_id: TenantId,
+    reply: Reply,
+}
+
+#[async_trait]
+impl Plain for RememberReply {
+    type Reply = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<()>, Failure> {
+        insert_reply(tx, self.tenant_id, &self.reply).await?;
+        Ok(Outcome::Commit(()))
+    }
+}
+
+/// Keeps a reply; an earlier one to the same artefact stays.
+pub(super) async fn insert_reply(tx: &mut Tx<'_>, tenant_id: TenantId, reply: &Reply) -> Result<(), Failure> {
+    let insert = "-- insert_reply
+        INSERT INTO replies (artefact, tenant_id, body, expires_at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (artefact) DO NOTHING";
+    let insert = query(insert)
+        .bind(reply.artefact.as_ref())
+        .bind(tenant_id.as_uuid())
+        .bind(&reply.body)
+        .bind(reply.expires_at.as_millis());
+    tx.execute(insert).await?;
+    Ok(())
+}
+
+/// A push binding as its column has it.
+pub(super) fn push_json(push: &PushBinding) -> Result<String, StoreError> {
+    serde_json::to_string(push).map_err(|error| StoreError::Unavailable(format!("no JSON for a push binding: {error}")))
+}
+
+fn by_id<'q>(statements: &Statements, tenant_id: TenantId, id: DeviceId) -> Query<'q> {
+    query(&statements.by_id).bind(tenant_id.as_uuid()).bind(id.as_uuid())
+}
+
+fn device(row: &Row) -> Result<DeviceRecord, StoreError> {
+    let columns = Columns::new("devices", row);
+    Ok(DeviceRecord {
+        id: columns.id("id")?,
+        tenant_id: columns.id("tenant_id")?,
+        user: UserName {
+            id: columns.id("user_id")?,
+            external_id: columns.text("external_id")?,
+            display_name: columns.optional_text("display_name")?,
+        },
+        description: DeviceDescription {
+            name: columns.text("name")?,
+            platform: columns.word("platform")?,
+            model: columns.optional_text("model")?,
+            os_version: columns.optional_text("os_version")?,
+            app_id: columns.optional_text("app_id")?,
+            app_version: columns.optional_text("app_version")?,
+            installation_id: columns.optional_text("installation_id")?,
+        },
+        purpose: columns.word("purpose")?,
+        status: columns.word("status")?,
+        key_thumbprint: columns.word("key_thumbprint")?,
+        has_uv_key: columns.optional_text("uv_thumbprint")?.is_some(),
+        push_channel: columns.word("push_channel")?,
+        push_token_gone: columns.flag("push_token_gone")?,
+        push_updated_at: columns.time("push_updated_at")?,
+        binding: binding(&columns)?,
+        created_at: columns.time("created_at")?,
+        activated_at: columns.optional_time("activated_at")?,
+        revoked_at: columns.optional_time("revoked_at")?,
+        revoke_reason: columns.optional_word("revoke_reason")?,
+    })
+}
+
+fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, StoreError> {
+    match (columns.optional_id("binding_id")?, columns.optional_text("binding")?) {
+        (Some(id), Some(jws)) => Ok(Some(StoredBinding { id, jws })),
+        (None, None) => Ok(None),
+        _ => Err(columns.corrupt("binding")),
+    }
+}
+
+fn stored_key(row: &Row) -> Result<StoredKey, StoreError> {
+    let columns = Columns::new("device_keys", row);
+    let role = match columns.text("role")?.as_str() {
+        role if role == KeyRole::Device.as_str() => KeyRole::Device,
+        role if role == KeyRole::UserVerification.as_str() => KeyRole::UserVerification,
+        _ => return Err(columns.corrupt("role")),
+    };
+    let current = match role {
+        KeyRole::Device => Some(columns.text("key_thumbprint")?),
+        KeyRole::UserVerification => columns.optional_text("uv_thumbprint")?,
+    };
+    Ok(StoredKey {
+        device_id: columns.id("device_id")?,
+        tenant_id: columns.id("tenant_id")?,
+        user_id: columns.id("user_id")?,
+        role,
+        public_key: columns.get("public_key")?,
+        is_current: current == Some(columns.text("thumbprint")?),
+        device_status: columns.word("status")?,
+        revoked_at: columns.optional_time("revoked_at")?,
+        binding: binding(&columns)?,
+    })
+}
+
+fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
+    let columns = Columns::new("events", row);
+    let kind = columns.text("kind")?;
+    let kind = EventKind::NOTICES.into_iter().find(|notice| notice.as_str() == kind);
+    let device = match columns.optional_id("device_id")? {
+        Some(id) => Some(DeviceName { id, name: columns.text("name")?, platform: columns.word("platform")? }),
+        None => None,
+    };
+    Ok(NoticeRecord {
+        id: columns.id("id")?,
+        kind: kind.ok_or_else(|| columns.corrupt("kind"))?,
+        at: columns.time("at")?,
+        device,
+    })
+}

@@ -1,0 +1,147 @@
+//! Ends of an enrollment without a device: cancelled, expired, contested.
+//!
+//! A device that was waiting for its confirmation is deleted with it, keys included, so that the same phone may
+//! try again with another ticket. What happened stays in the log.
+
+use async_trait::async_trait;
+use countersign_core::{
+    actor::Stamp,
+    event::{Event, EventKind},
+    ports::enrollments::CancelEnrollmentOutcome,
+};
+use countersign_proto::{
+    ids::{DeviceId, EnrollmentId, TenantId, UserId},
+    timestamp::Timestamp,
+    vocabulary::EnrollmentStatus,
+};
+
+use super::{Columns, Outcome, Plain, Tx, about, query, user_of};
+use crate::failure::Failure;
+
+/// Cancels a pending or claimed enrollment.
+pub(super) struct CancelEnrollment {
+    pub(super) stamp: Stamp,
+    pub(super) id: EnrollmentId,
+}
+
+#[async_trait]
+impl Plain for CancelEnrollment {
+    type Reply = CancelEnrollmentOutcome;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<CancelEnrollmentOutcome>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let Some(user_id) = user_of(tx, self.stamp.tenant_id, self.id).await? else {
+            return Ok(Outcome::Rollback(CancelEnrollmentOutcome::NotFound));
+        };
+        tx.lock_user(self.stamp.tenant_id, user_id).await?;
+        let cancel = "-- cancel_enrollment
+            UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
+            WHERE id = $1 AND tenant_id = $2 AND status IN ('pending', 'claimed') AND expires_at > $3
+            RETURNING id, device_id";
+        let cancelled = end(tx, cancel, &self.stamp, self.id, user_id, EventKind::EnrollmentCancelled).await?;
+        if cancelled {
+            return Ok(Outcome::Commit(CancelEnrollmentOutcome::Cancelled));
+        }
+        Ok(Outcome::Rollback(match status_at(tx, self.stamp.tenant_id, self.id, self.stamp.at).await? {
+            EnrollmentStatus::Cancelled => CancelEnrollmentOutcome::AlreadyCancelled,
+            status => CancelEnrollmentOutcome::Closed(status),
+        }))
+    }
+}
+
+/// Ends an enrollment whose time is up.
+pub(super) struct ExpireEnrollment {
+    pub(super) stamp: Stamp,
+    pub(super) id: EnrollmentId,
+}
+
+#[async_trait]
+impl Plain for ExpireEnrollment {
+    type Reply = bool;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<bool>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let Some(user_id) = user_of(tx, self.stamp.tenant_id, self.id).await? else {
+            return Ok(Outcome::Rollback(false));
+        };
+        tx.lock_user(self.stamp.tenant_id, user_id).await?;
+        let expire = "-- expire_enrollment
+            UPDATE enrollments SET status = 'expired', code = NULL, decision_id = $4
+            WHERE id = $1 AND tenant_id = $2 AND status IN ('pending', 'claimed') AND expires_at <= $3
+            RETURNING id, device_id";
+        let expired = end(tx, expire, &self.stamp, self.id, user_id, EventKind::EnrollmentExpired).await?;
+        Ok(if expired { Outcome::Commit(true) } else { Outcome::Rollback(false) })
+    }
+}
+
+/// Runs the conditional update `statement`; if it ended the enrollment, deletes the waiting device, writes the
+/// event and returns `true`. The user's row is locked.
+async fn end(
+    tx: &mut Tx<'_>,
+    statement: &'static str,
+    stamp: &Stamp,
+    id: EnrollmentId,
+    user_id: UserId,
+    kind: EventKind,
+) -> Result<bool, Failure> {
+    let statement = query(statement)
+        .bind(id.as_uuid())
+        .bind(stamp.tenant_id.as_uuid())
+        .bind(stamp.at.as_millis())
+        .bind(stamp.command_id.as_uuid());
+    let Some(row) = tx.fetch_optional(statement).await? else { return Ok(false) };
+    // Named only once claimed: a pending enrollment has no device.
+    let device_id = Columns::new("enrollments", &row).optional_id("device_id")?;
+    if let Some(device_id) = device_id {
+        delete_waiting_device(tx, stamp.tenant_id, user_id, device_id).await?;
+    }
+    tx.insert_events(vec![Event::new(stamp, kind, about(user_id, id, device_id))]).await?;
+    Ok(true)
+}
+
+/// Deletes a device that waits for its confirmation. The user's row is locked.
+pub(super) async fn delete_waiting_device(
+    tx: &mut Tx<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+    device_id: DeviceId,
+) -> Result<(), Failure> {
+    let count = "-- count_deleted_device
+        UPDATE users SET device_count = device_count - 1, devices_version = devices_version + 1
+        WHERE id = $1 AND tenant_id = $2";
+    tx.execute(query(count).bind(user_id.as_uuid()).bind(tenant_id.as_uuid())).await?;
+    let of_device = [
+        "-- delete_device_keys
+        DELETE FROM device_keys WHERE device_id = $1 AND tenant_id = $2",
+        "-- delete_device_jtis
+        DELETE FROM push_update_jtis WHERE device_id = $1 AND tenant_id = $2",
+        "-- delete_device_notifications
+        DELETE FROM notifications WHERE device_id = $1 AND tenant_id = $2",
+        "-- delete_device
+        DELETE FROM devices WHERE id = $1 AND tenant_id = $2",
+    ];
+    for delete in of_device {
+        tx.execute(query(delete).bind(device_id.as_uuid()).bind(tenant_id.as_uuid())).await?;
+    }
+    Ok(())
+}
+
+/// What is true of an existing enrollment at `now`: whose time is up has expired, swept or not.
+pub(super) async fn status_at(
+    tx: &mut Tx<'_>,
+    tenant_id: TenantId,
+    id: EnrollmentId,
+    now: Timestamp,
+) -> Result<EnrollmentStatus, Failure> {
+    let state = "-- enrollment_state
+        SELECT id, status, expires_at FROM enrollments WHERE id = $1 AND tenant_id = $2";
+    let state = query(state).bind(id.as_uuid()).bind(tenant_id.as_uuid());
+    let row = tx.fetch_optional(state).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let columns = Columns::new("enrollments", &row);
+    Ok(match columns.word("status")? {
+        EnrollmentStatus::Pending | EnrollmentStatus::Claimed if columns.time("expires_at")? <= now => {
+            EnrollmentStatus::Expired
+        }
+        status => status,
+    })
+}

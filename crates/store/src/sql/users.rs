@@ -1,0 +1,120 @@
+//! Users, with the counters that guard them.
+//!
+//! The counters are columns moved by the write of each change; nothing here counts rows. Whoever changes a
+//! user's devices, enrollments or counters holds the user's row first (`Tx::lock_user`).
+
+use async_trait::async_trait;
+use countersign_core::{
+    actor::Stamp,
+    event::{Event, EventKind, Subjects},
+    ports::{
+        PageRequest, StoreError,
+        users::{UnlockOutcome, UserName, UserRecord, Users},
+    },
+};
+use countersign_proto::ids::{TenantId, UserId};
+use uuid::Uuid;
+
+use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
+use crate::{failure::Failure, statement::Statement};
+
+/// The statements that share their columns.
+pub(super) struct Statements {
+    by_id: Statement,
+    by_external_id: Statement,
+    page: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let select = |name: &str, which: &str| {
+            Statement::new(format!(
+                "-- {name}
+                SELECT id, external_id, display_name, created_at, device_count, pending_challenges,
+                    consecutive_failures, locked_until
+                FROM users WHERE tenant_id = $1 AND {which}"
+            ))
+        };
+        Self {
+            by_id: select("user", "id = $2"),
+            by_external_id: select("user_by_external_id", "external_id = $2 AND id < $3"),
+            page: select("users", "id < $2 ORDER BY id DESC LIMIT $3"),
+        }
+    }
+}
+
+#[async_trait]
+impl Users for Database {
+    async fn user(&self, tenant_id: TenantId, id: UserId) -> Result<Option<UserRecord>, StoreError> {
+        let by_id = query(&self.statements.users.by_id).bind(tenant_id.as_uuid()).bind(id.as_uuid());
+        self.fetch_optional(by_id).await?.as_ref().map(user).transpose()
+    }
+
+    async fn users(
+        &self,
+        tenant_id: TenantId,
+        external_id: Option<&str>,
+        page: PageRequest<UserId>,
+    ) -> Result<Vec<UserRecord>, StoreError> {
+        let before = page.before.map_or(Uuid::max(), UserId::as_uuid);
+        let statements = &self.statements.users;
+        let list = match external_id {
+            Some(external_id) => {
+                query(&statements.by_external_id).bind(tenant_id.as_uuid()).bind(external_id).bind(before)
+            }
+            None => query(&statements.page).bind(tenant_id.as_uuid()).bind(before).bind(i64::from(page.limit)),
+        };
+        self.fetch_all(list).await?.iter().map(user).collect()
+    }
+
+    async fn unlock_user(&self, stamp: Stamp, id: UserId) -> Result<UnlockOutcome, StoreError> {
+        self.write(UnlockUser { stamp, id }).await
+    }
+}
+
+/// Sets the failure counter to 0 and ends a lock.
+struct UnlockUser {
+    stamp: Stamp,
+    id: UserId,
+}
+
+#[async_trait]
+impl Plain for UnlockUser {
+    type Reply = UnlockOutcome;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<UnlockOutcome>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let tenant_id = self.stamp.tenant_id.as_uuid();
+        let unlock = "-- unlock_user
+            UPDATE users SET consecutive_failures = 0, locked_until = NULL
+            WHERE tenant_id = $1 AND id = $2 AND (consecutive_failures > 0 OR locked_until IS NOT NULL)";
+        let unlocked = tx.execute(query(unlock).bind(tenant_id).bind(self.id.as_uuid())).await? == 1;
+        let by_id = query(&tx.statements().users.by_id).bind(tenant_id).bind(self.id.as_uuid());
+        let Some(row) = tx.fetch_optional(by_id).await? else {
+            return Ok(Outcome::Rollback(UnlockOutcome::NotFound));
+        };
+        let record = user(&row)?;
+        if !unlocked {
+            return Ok(Outcome::Rollback(UnlockOutcome::NotLocked(record)));
+        }
+        let subjects = Subjects { user_id: Some(self.id), ..Subjects::default() };
+        tx.insert_events(vec![Event::new(&self.stamp, EventKind::UserUnlocked, subjects)]).await?;
+        Ok(Outcome::Commit(UnlockOutcome::Unlocked(record)))
+    }
+}
+
+fn user(row: &Row) -> Result<UserRecord, StoreError> {
+    let columns = Columns::new("users", row);
+    Ok(UserRecord {
+        name: UserName {
+            id: columns.id("id")?,
+            external_id: columns.text("external_id")?,
+            display_name: columns.optional_text("display_name")?,
+        },
+        created_at: columns.time("created_at")?,
+        device_count: columns.count("device_count")?,
+        pending_challenges: columns.count("pending_challenges")?,
+        consecutive_failures: columns.count("consecutive_failures")?,
+        locked_until: columns.optional_time("locked_until")?,
+    })
+}
