@@ -108,7 +108,7 @@ CREATE TABLE enrollments (
     confirmation TEXT NOT NULL,
     purpose TEXT NOT NULL,
     ticket BLOB NOT NULL UNIQUE,
-    -- What the claiming device shows; gone when the enrollment ends.
+    -- What the claiming device shows; kept by a completed one, which knows a repeat by it; gone at any other end.
     code TEXT,
     wrong_codes INTEGER NOT NULL DEFAULT 0,
     -- No foreign key: a device that is deleted with its enrollment stays named in it.
