@@ -1,0 +1,115 @@
+//! Opening a store: which database, with which bounds.
+//!
+//! To add a setting: a field of [`Options`] with its default; to add a database: its module beside
+//! `sqlite` and `postgres`, and its scheme in [`connect`].
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_core::{ports::Store, wake::WakeSink};
+use sqlx::migrate::MigrateError;
+
+use crate::{failure::describe, postgres, sqlite};
+
+/// The bounds of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Connections for reads, besides the writer's own.
+    pub read_connections: u32,
+    /// Commands that may wait for the writer; beyond, they are refused as
+    /// [`StoreError::Overloaded`](countersign_core::ports::StoreError::Overloaded).
+    pub queue_length: usize,
+    /// Commands that share a commit at most.
+    pub max_batch: usize,
+    /// How long a connection may take to come up.
+    pub connect_timeout: Duration,
+    /// How long the database may take for one transaction or read; half of it for one statement.
+    pub transaction_timeout: Duration,
+    /// How long a caller waits for its command's outcome, the time in the queue included.
+    pub reply_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            read_connections: 8,
+            queue_length: 4096,
+            max_batch: 256,
+            connect_timeout: Duration::from_secs(5),
+            transaction_timeout: Duration::from_secs(10),
+            reply_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why a store cannot be opened. The texts are for an operator: one clear line, no secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither `sqlite://PATH` nor `postgres://…`, or not readable as such.
+    #[error("database.url must be sqlite://PATH or postgres://USER@HOST/NAME ({0})")]
+    Url(String),
+    /// The file or folder cannot be made or locked.
+    #[error("cannot prepare the database file {path}: {error}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The database does not answer.
+    #[error("cannot reach the database: {0}")]
+    Unreachable(String),
+    /// A newer program has migrated it.
+    #[error(
+        "the database is from the future: it has migration {version}, which this program does not know; run the newer program again"
+    )]
+    FromTheFuture {
+        /// The first migration that this program does not know.
+        version: i64,
+    },
+    /// A migration that was applied differs from the one this program has.
+    #[error("migration {version} in the database is not the one that this program has")]
+    Altered {
+        /// Which.
+        version: i64,
+    },
+    /// A migration failed; the database is as it was before.
+    #[error("the database could not be migrated: {0}")]
+    Migration(String),
+}
+
+impl From<MigrateError> for ConnectError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(version) => Self::FromTheFuture { version },
+            MigrateError::VersionMismatch(version) => Self::Altered { version },
+            MigrateError::Execute(error) => Self::Unreachable(describe(&error)),
+            MigrateError::ExecuteMigration(error, version) => Self::Migration(format!("migration {version}: {error}")),
+            other => Self::Migration(other.to_string()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for ConnectError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Configuration(cause) => Self::Url(cause.to_string()),
+            error => Self::Unreachable(describe(&error)),
+        }
+    }
+}
+
+/// Opens the database at `url`, brings its schema up to date and starts the writer. `wake` is told after each
+/// commit what has changed, on PostgreSQL also what other nodes have changed.
+///
+/// A missing SQLite file is made (with its folder, both closed to other users of the machine); the schema is
+/// migrated under a lock, so that any number of processes may start at once.
+///
+/// # Errors
+/// [`ConnectError`], within a few multiples of [`Options::connect_timeout`].
+pub async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Arc<dyn Store>, ConnectError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Arc::new(sqlite::connect(url, options, wake).await?)),
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::connect(url, options, wake).await?)),
+        _ => Err(ConnectError::Url("another scheme".to_owned())),
+    }
+}

@@ -1,0 +1,80 @@
+//! What goes wrong inside a transaction, and what follows: try again, reconnect, or tell the caller.
+//!
+//! Texts never quote what the database says about values: it may quote a caller's data.
+
+use countersign_core::ports::StoreError;
+
+/// Why a transaction did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The database said so.
+    Database(sqlx::Error),
+    /// We said so: nothing of the transaction stays.
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => unavailable(&error),
+            Failure::Store(error) => error,
+        }
+    }
+}
+
+/// What the writer does about an error of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Somebody else was in the way (deadlock, serialization, lock timeout): run the transaction again.
+    Retry,
+    /// The connection is gone or useless: run the transaction again on a new one.
+    Reconnect,
+    /// Running it again would end the same way.
+    GiveUp,
+}
+
+/// The remedy for `error`; `by_code` knows the database's own codes.
+pub(crate) fn remedy(error: &sqlx::Error, by_code: impl FnOnce(&str) -> Remedy) -> Remedy {
+    match error {
+        sqlx::Error::Database(error) => error.code().map_or(Remedy::GiveUp, |code| by_code(&code)),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Remedy::Reconnect,
+        _ => Remedy::GiveUp,
+    }
+}
+
+/// The error as callers see it.
+pub(crate) fn unavailable(error: &sqlx::Error) -> StoreError {
+    StoreError::Unavailable(describe(error))
+}
+
+/// The error without the database's own text, which may quote values.
+pub(crate) fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            match error.constraint() {
+                Some(constraint) => format!("database error {code} ({constraint})"),
+                None => format!("database error {code}"),
+            }
+        }
+        sqlx::Error::ColumnDecode { index, .. } => format!("unreadable column {index}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The store on PostgreSQL: any number of nodes over one database.
+//!
+//! READ COMMITTED with row locks where two nodes could meet; wake-ups between nodes over LISTEN/NOTIFY. Each
+//! node has one connection that writes, a pool that reads, and one that listens.
+#![expect(clippy::duplicate_mod, reason = "one text for two databases: see the crate's documentation")]
+
+mod dialect;
+mod wakes;
+
+#[path = "sql/api_clients.rs"]
+mod api_clients;
+#[path = "sql/batch.rs"]
+mod batch;
+#[path = "sql/challenges.rs"]
+mod challenges;
+#[path = "sql/columns.rs"]
+mod columns;
+#[path = "sql/database.rs"]
+mod database;
+#[path = "sql/devices.rs"]
+mod devices;
+#[path = "sql/enrollments.rs"]
+mod enrollments;
+#[path = "sql/events.rs"]
+mod events;
+#[path = "sql/locks.rs"]
+mod locks;
+#[path = "sql/notifications.rs"]
+mod notifications;
+#[path = "sql/statements.rs"]
+mod statements;
+#[path = "sql/system.rs"]
+mod system;
+#[path = "sql/tenants.rs"]
+mod tenants;
+#[path = "sql/transaction.rs"]
+mod transaction;
+#[path = "sql/users.rs"]
+mod users;
+#[path = "sql/writer.rs"]
+mod writer;
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use countersign_core::wake::WakeSink;
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use self::{
+    columns::Columns,
+    database::{Database, query},
+    statements::Statements,
+    transaction::{Outcome, Plain, Tx},
+};
+use crate::connect::{ConnectError, Options};
+
+type Db = sqlx::Postgres;
+type Connection = sqlx::PgConnection;
+type ConnectOptions = PgConnectOptions;
+type Pool = sqlx::PgPool;
+type Row = sqlx::postgres::PgRow;
+type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
+
+/// Opens the database at `url` (`postgres://…`).
+pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
+    let base = PgConnectOptions::from_str(url)?.disable_statement_logging().application_name("countersign");
+    let mut connection = tokio::time::timeout(options.connect_timeout, base.connect())
+        .await
+        .map_err(|_| ConnectError::Unreachable("no answer in time".to_owned()))??;
+    dialect::MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+
+    // A migration may take long; a statement of the program may not.
+    let half = options.transaction_timeout / 2;
+    let milliseconds = |duration: Duration| duration.as_millis().to_string();
+    let bounded = base.clone().options([
+        ("statement_timeout", milliseconds(half)),
+        ("lock_timeout", milliseconds(half / 2)),
+        ("idle_in_transaction_session_timeout", milliseconds(options.transaction_timeout * 2)),
+    ]);
+    let pool = |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(options.connect_timeout);
+    let readers = pool(options.read_connections).connect_lazy_with(bounded.clone());
+    let listener = pool(1).connect_lazy_with(base);
+    let (database, stopping) = Database::start(readers, bounded, options, Arc::clone(&wake));
+    tokio::spawn(wakes::listen(listener, wake, stopping));
+    Ok(database)
+}

@@ -1,0 +1,100 @@
+//! Wake-ups between nodes over LISTEN/NOTIFY: ids only, and only a hint. Whoever misses one learns of the change
+//! from its node's poller within a second.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_core::wake::{WakeKey, WakeSink};
+use countersign_proto::ids::Id;
+use sqlx::postgres::PgListener;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Pool;
+
+const CHANNEL: &str = "countersign";
+/// PostgreSQL takes payloads below 8000 bytes; a key has 33 characters and a comma.
+const KEYS_PER_PAYLOAD: usize = 200;
+/// How long to wait before the listener's connection is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The keys as payloads: `c` or `d` and 32 hexadecimal digits, separated by commas.
+pub(super) fn payloads(keys: &[WakeKey]) -> Vec<String> {
+    let word = |key: &WakeKey| match key {
+        WakeKey::Challenge(id) => format!("c{}", id.as_uuid().simple()),
+        WakeKey::Device(id) => format!("d{}", id.as_uuid().simple()),
+    };
+    keys.chunks(KEYS_PER_PAYLOAD).map(|keys| keys.iter().map(word).collect::<Vec<_>>().join(",")).collect()
+}
+
+/// The keys of a payload; what is not readable is skipped (a newer node may say more).
+fn keys(payload: &str) -> Vec<WakeKey> {
+    let key = |word: &str| {
+        let (kind, id) = word.split_at_checked(1)?;
+        let id = Uuid::try_parse(id).ok()?;
+        match kind {
+            "c" => Some(WakeKey::Challenge(Id::from_uuid(id))),
+            "d" => Some(WakeKey::Device(Id::from_uuid(id))),
+            _ => None,
+        }
+    };
+    payload.split(',').filter_map(key).collect()
+}
+
+/// Tells `sink` what other nodes (and this one) have changed, until `stop` changes or its sender is gone.
+pub(super) async fn listen(pool: Pool, sink: Arc<dyn WakeSink>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            error = forward(&pool, sink.as_ref()) => {
+                tracing::warn!(error = %crate::failure::describe(&error), "wake-ups from other nodes are interrupted");
+            }
+        }
+        // A pause that ends at once when the store closes.
+        if tokio::time::timeout(PAUSE, stop.changed()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn forward(pool: &Pool, sink: &dyn WakeSink) -> sqlx::Error {
+    let mut listener = match PgListener::connect_with(pool).await {
+        Ok(listener) => listener,
+        Err(error) => return error,
+    };
+    if let Err(error) = listener.listen(CHANNEL).await {
+        return error;
+    }
+    loop {
+        // Reconnects by itself; what was missed meanwhile is the pollers' business.
+        match listener.recv().await {
+            Ok(notification) => sink.wake(&keys(notification.payload())),
+            Err(error) => return error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_survive_the_wire_and_no_payload_is_too_long() {
+        let all: Vec<_> = (0..1000_u128)
+            .map(|n| match n % 2 {
+                0 => WakeKey::Challenge(Id::from_uuid(Uuid::from_u128(n))),
+                _ => WakeKey::Device(Id::from_uuid(Uuid::from_u128(n))),
+            })
+            .collect();
+        let payloads = payloads(&all);
+        assert!(payloads.iter().all(|payload| payload.len() < 8000));
+        let back: Vec<_> = payloads.iter().flat_map(|payload| keys(payload)).collect();
+        assert_eq!(back, all);
+    }
+
+    #[test]
+    fn an_unreadable_word_does_not_hide_its_neighbours() {
+        let id = Uuid::from_u128(7);
+        let payload = format!("x,,d,ü,c{}", id.simple());
+        assert_eq!(keys(&payload), [WakeKey::Challenge(Id::from_uuid(id))]);
+    }
+}

@@ -1,0 +1,143 @@
+//! Challenges: the hot path.
+
+#[path = "challenges/close.rs"]
+mod close;
+#[path = "challenges/create.rs"]
+mod create;
+#[path = "challenges/decide.rs"]
+mod decide;
+#[path = "challenges/ended.rs"]
+mod ended;
+#[path = "challenges/inbox.rs"]
+mod inbox;
+#[path = "challenges/read.rs"]
+mod read;
+
+use async_trait::async_trait;
+use countersign_core::{
+    challenge::{ChallengeRecord, DeliveryRecord},
+    device::StoredBinding,
+    ports::{
+        PageRequest, StoreError,
+        challenges::{
+            Addressees, ChallengeFilter, Challenges, CloseChallenge, CloseOutcome, CreateChallenge, CreateOutcome,
+            DecideChallenge, DecideOutcome, DueChallenge, InboxEntry, RecordedResponse, StoredCreation,
+        },
+    },
+    verify::DecisionState,
+};
+use countersign_proto::{
+    ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
+    jose::Thumbprint,
+    timestamp::Timestamp,
+    vocabulary::ChallengeStatus,
+};
+
+pub(super) use self::ended::{Withdrawn, withdrawal};
+use super::{Database, batch::SetCommand};
+
+/// The statements of the files below this one.
+pub(super) struct Statements {
+    create: create::Statements,
+    decide: decide::Statements,
+    close: close::Statements,
+    ended: ended::Statements,
+    inbox: inbox::Statements,
+    read: read::Statements,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            create: create::Statements::new(),
+            decide: decide::Statements::new(),
+            close: close::Statements::new(),
+            ended: ended::Statements::new(),
+            inbox: inbox::Statements::new(),
+            read: read::Statements::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Challenges for Database {
+    async fn addressees(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<Addressees>, StoreError> {
+        read::addressees(self, tenant_id, external_id).await
+    }
+
+    async fn stored_creation(
+        &self,
+        client_id: ApiClientId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<StoredCreation>, StoreError> {
+        read::stored_creation(self, client_id, key, now).await
+    }
+
+    async fn create_challenge(&self, command: CreateChallenge) -> Result<CreateOutcome, StoreError> {
+        self.write_in_batch(command, |ask| SetCommand::Create(Box::new(ask))).await
+    }
+
+    async fn decide_challenge(&self, command: DecideChallenge) -> Result<DecideOutcome, StoreError> {
+        self.write_in_batch(command, |ask| SetCommand::Decide(Box::new(ask))).await
+    }
+
+    async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError> {
+        self.write_in_batch(command, |ask| SetCommand::Close(Box::new(ask))).await
+    }
+
+    async fn challenge(&self, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
+        read::challenge(self, id).await
+    }
+
+    async fn challenges(
+        &self,
+        tenant_id: TenantId,
+        filter: ChallengeFilter,
+        page: PageRequest<ChallengeId>,
+    ) -> Result<Vec<ChallengeRecord>, StoreError> {
+        read::challenges(self, tenant_id, filter, page).await
+    }
+
+    async fn deliveries(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Vec<DeliveryRecord>, StoreError> {
+        read::deliveries(self, tenant_id, id).await
+    }
+
+    async fn recorded_response(&self, id: ChallengeId) -> Result<Option<RecordedResponse>, StoreError> {
+        read::recorded_response(self, id).await
+    }
+
+    async fn decision_state(
+        &self,
+        id: ChallengeId,
+        device_id: DeviceId,
+        key: &Thumbprint,
+        binding: &StoredBinding,
+    ) -> Result<Option<DecisionState>, StoreError> {
+        read::decision_state(self, id, device_id, key, binding).await
+    }
+
+    async fn inbox(&self, device_id: DeviceId, now: Timestamp) -> Result<Vec<InboxEntry>, StoreError> {
+        inbox::inbox(self, device_id, now).await
+    }
+
+    async fn inbox_entry(
+        &self,
+        device_id: DeviceId,
+        id: ChallengeId,
+    ) -> Result<Option<(InboxEntry, ChallengeStatus)>, StoreError> {
+        inbox::entry(self, device_id, id).await
+    }
+
+    async fn ended(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChallengeId>, StoreError> {
+        inbox::ended(self, ids, now).await
+    }
+
+    async fn inboxes(&self, ids: &[DeviceId], now: Timestamp) -> Result<Vec<(DeviceId, ChallengeId)>, StoreError> {
+        inbox::inboxes(self, ids, now).await
+    }
+
+    async fn due_challenges(&self, now: Timestamp, limit: u32) -> Result<Vec<DueChallenge>, StoreError> {
+        inbox::due(self, now, limit).await
+    }
+}

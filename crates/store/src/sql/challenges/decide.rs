@@ -1,0 +1,265 @@
+//! Recording responses (protocol 7.2, step 11): one conditional write per response, a set at a time.
+
+use std::collections::{HashMap, HashSet};
+
+use countersign_core::{
+    challenge::status_at,
+    digest::Digest,
+    event::{Event, EventKind, Subjects},
+    ports::challenges::{DecideChallenge, DecideOutcome, RecordedResponse},
+    verify::Verdict,
+};
+use countersign_proto::{
+    ids::{ChallengeId, CommandId},
+    timestamp::Timestamp,
+    vocabulary::{ChallengeReason, ChallengeStatus, DeviceStatus, Word as _},
+};
+use serde_json::json;
+
+use super::{
+    super::{Columns, Tx, dialect, query},
+    ended::{Effect, Ended, UserChange},
+};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+const RESPONSES: &rows::Columns = &[
+    ("r_challenge_id", Type::Id),
+    ("r_tenant_id", Type::Id),
+    ("r_user_id", Type::Id),
+    ("r_device_id", Type::Id),
+    ("r_key", Type::Text),
+    ("r_binding_id", Type::Id),
+    ("r_binding", Type::Text),
+    ("r_response", Type::Text),
+    ("r_says_approve", Type::Flag),
+    ("r_status", Type::Text),
+    ("r_reason", Type::Text),
+    ("r_now", Type::Integer),
+    ("r_decided_at", Type::Integer),
+    ("r_command_id", Type::Id),
+];
+
+/// See the module.
+pub(super) struct Statements {
+    decide_challenges: Statement,
+    lost_decisions: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let responses = dialect::row_source(1, RESPONSES);
+        Self {
+            // All of step 11. On PostgreSQL user and device are locked before, so that what is judged here holds
+            // until the commit; the challenge's own row settles races between responses.
+            decide_challenges: Statement::new(format!(
+                "-- decide_challenges
+                UPDATE challenges SET
+                    status = r_status, reason = r_reason, decided_at = r_decided_at, device_id = r_device_id,
+                    response = r_response, binding = r_binding, decision_id = r_command_id, number = NULL
+                FROM {responses} CROSS JOIN users CROSS JOIN devices CROSS JOIN deliveries
+                WHERE challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
+                  AND challenges.user_id = r_user_id
+                  AND challenges.status = 'pending' AND challenges.expires_at > r_now
+                  AND users.id = r_user_id AND users.tenant_id = r_tenant_id
+                  AND (NOT r_says_approve OR users.locked_until IS NULL OR users.locked_until <= r_now)
+                  AND devices.id = r_device_id AND devices.tenant_id = r_tenant_id AND devices.user_id = r_user_id
+                  AND devices.status = 'active' AND devices.binding_id = r_binding_id
+                  AND (devices.key_thumbprint = r_key OR devices.uv_thumbprint = r_key)
+                  AND deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id
+                RETURNING id"
+            )),
+            lost_decisions: Statement::new(format!(
+                "-- lost_decisions
+                SELECT r_command_id, challenges.status AS status, reason, challenges.expires_at AS expires_at,
+                    decided_at, response, challenges.decision_id AS decision_id, locked_until,
+                    devices.status AS device_status, key_thumbprint, uv_thumbprint, binding_id,
+                    deliveries.device_id AS addressed_device_id
+                FROM {responses}
+                LEFT JOIN challenges ON challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
+                    AND challenges.user_id = r_user_id
+                LEFT JOIN users ON users.id = r_user_id AND users.tenant_id = r_tenant_id
+                LEFT JOIN devices ON devices.id = r_device_id AND devices.tenant_id = r_tenant_id
+                    AND devices.user_id = r_user_id
+                LEFT JOIN deliveries ON deliveries.challenge_id = r_challenge_id
+                    AND deliveries.device_id = r_device_id"
+            )),
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// Decides challenges of which no two share a user. Users and devices are locked.
+    pub(in super::super) async fn decide_challenges(
+        &mut self,
+        commands: &[&DecideChallenge],
+    ) -> Result<Vec<DecideOutcome>, Failure> {
+        let statements = self.statements();
+        let statements = &statements.challenges.decide;
+        let mut ended: HashSet<ChallengeId> = HashSet::new();
+        for row in &self.fetch_all(query(&statements.decide_challenges).bind(response_rows(commands))).await? {
+            ended.insert(Columns::new("challenges", row).id("id")?);
+        }
+        let (won, lost): (Vec<_>, Vec<_>) =
+            commands.iter().copied().partition(|command| ended.contains(&command.challenge_id));
+        let mut outcomes = self.follow_decisions(&won).await?;
+        if !lost.is_empty() {
+            for row in &self.fetch_all(query(&statements.lost_decisions).bind(response_rows(&lost))).await? {
+                let row = Columns::new("challenges", row);
+                let command_id: CommandId = row.id("r_command_id")?;
+                if let Some(command) = lost.iter().find(|command| command.stamp.command_id == command_id) {
+                    outcomes.insert(command_id, true_state(command, &row)?);
+                }
+            }
+        }
+        let outcome =
+            |command: &&DecideChallenge| outcomes.remove(&command.stamp.command_id).unwrap_or(DecideOutcome::NotFound);
+        Ok(commands.iter().map(outcome).collect())
+    }
+
+    /// Counters, events, withdrawals, wake-ups.
+    async fn follow_decisions(
+        &mut self,
+        won: &[&DecideChallenge],
+    ) -> Result<HashMap<CommandId, DecideOutcome>, Failure> {
+        let mut outcomes = HashMap::new();
+        if won.is_empty() {
+            return Ok(outcomes);
+        }
+        let changes: Vec<_> = won.iter().map(|command| user_change(command)).collect();
+        let locks = self.settle_users(&changes).await?;
+        let mut events = Vec::with_capacity(won.len());
+        for command in won {
+            // A response that says approve wins only while there is no lock: one that holds now is new.
+            let locked_until = match command.verdict {
+                Verdict::WrongNumber => locks.get(&command.user_id).copied().flatten(),
+                Verdict::Approve { .. } | Verdict::Deny(_) => None,
+            };
+            let locked_until = locked_until.filter(|until| *until > command.stamp.at);
+            events.extend(decision_events(command, locked_until));
+            outcomes.insert(command.stamp.command_id, DecideOutcome::Won { locked_until });
+        }
+        self.insert_events(events).await?;
+        let ended = won.iter().map(|command| Ended {
+            stamp: &command.stamp,
+            challenge_id: command.challenge_id,
+            decided_by: Some(command.device_id),
+        });
+        let ended: Vec<_> = ended.collect();
+        self.withdraw(&ended).await?;
+        Ok(outcomes)
+    }
+}
+
+fn response_rows(commands: &[&DecideChallenge]) -> String {
+    let row = |command: &&DecideChallenge| {
+        let (status, reason) = command.end();
+        json!({
+            "r_challenge_id": rows::id(command.challenge_id),
+            "r_tenant_id": rows::id(command.stamp.tenant_id),
+            "r_user_id": rows::id(command.user_id),
+            "r_device_id": rows::id(command.device_id),
+            "r_key": command.key.as_str(),
+            "r_binding_id": rows::id(command.binding.id),
+            "r_binding": command.binding.jws,
+            "r_response": command.response,
+            "r_says_approve": command.verdict.says_approve(),
+            "r_status": status.as_str(),
+            "r_reason": reason.map(ChallengeReason::as_str),
+            "r_now": rows::time(command.stamp.at),
+            "r_decided_at": rows::time(command.stamp.at.floor_to_second()),
+            "r_command_id": rows::id(command.stamp.command_id),
+        })
+    };
+    rows::to_parameter(RESPONSES, commands.iter().map(row).collect())
+}
+
+fn user_change(command: &DecideChallenge) -> UserChange {
+    let effect = match command.verdict {
+        Verdict::Approve { with_number: true } => Effect::Reset,
+        Verdict::Approve { with_number: false } | Verdict::Deny(_) => Effect::Released,
+        Verdict::WrongNumber => Effect::Failure {
+            limit: command.wrong_numbers_before_lock,
+            locked_until: command.stamp.at.plus_seconds(command.lock_seconds),
+        },
+    };
+    UserChange { tenant_id: command.stamp.tenant_id, user_id: command.user_id, effect }
+}
+
+fn decision_events(command: &DecideChallenge, locked_until: Option<Timestamp>) -> Vec<Event> {
+    let subjects = Subjects {
+        user_id: Some(command.user_id),
+        device_id: Some(command.device_id),
+        challenge_id: Some(command.challenge_id),
+        ..Subjects::default()
+    };
+    let (status, reason) = command.end();
+    let kind =
+        if status == ChallengeStatus::Approved { EventKind::ChallengeApproved } else { EventKind::ChallengeDenied };
+    let mut decided =
+        Event::new(&command.stamp, kind, subjects).with("response_sha256", Digest::of(&command.response).to_b64u());
+    match command.verdict {
+        Verdict::Approve { with_number: true } => decided = decided.with("number", "right"),
+        Verdict::WrongNumber => decided = decided.with("number", "wrong"),
+        Verdict::Approve { with_number: false } | Verdict::Deny(_) => {}
+    }
+    if let Some(reason) = reason {
+        decided = decided.with("reason", reason.as_str());
+    }
+    let mut events = vec![decided];
+    if reason == Some(ChallengeReason::NotMe) {
+        events.push(Event::new(&command.stamp, EventKind::ChallengeReported, subjects));
+    }
+    if locked_until.is_some() {
+        events.push(Event::new(&command.stamp, EventKind::UserLocked, subjects));
+    }
+    events
+}
+
+/// What a command that changed nothing is told, in the protocol's order.
+fn true_state(command: &DecideChallenge, row: &Columns<'_>) -> Result<DecideOutcome, Failure> {
+    let now = command.stamp.at;
+    let status: Option<ChallengeStatus> = row.optional_word("status")?;
+    let locked_until = row.optional_time("locked_until")?.filter(|until| *until > now);
+    // This command was committed before, and only the answer was lost.
+    if row.optional_id("decision_id")? == Some(command.stamp.command_id) {
+        let is_wrong = matches!(command.verdict, Verdict::WrongNumber);
+        return Ok(DecideOutcome::Won { locked_until: locked_until.filter(|_| is_wrong) });
+    }
+    // 2.
+    if let (Some(status), Some(decided_at)) = (status, row.optional_time("decided_at")?)
+        && row.optional_text("response")?.as_ref() == Some(&command.response)
+    {
+        let (response, reason) = (command.response.clone(), row.optional_word("reason")?);
+        return Ok(DecideOutcome::Repeat(RecordedResponse { response, status, reason, decided_at }));
+    }
+    // 3.
+    match row.optional_word("device_status")? {
+        Some(DeviceStatus::Active) => {}
+        Some(other) => return Ok(DecideOutcome::DeviceNotActive(other)),
+        None => return Ok(DecideOutcome::StaleKey),
+    }
+    let key = Some(command.key.as_str());
+    let is_current =
+        row.optional_text("key_thumbprint")?.as_deref() == key || row.optional_text("uv_thumbprint")?.as_deref() == key;
+    if !is_current || row.optional_id("binding_id")? != Some(command.binding.id) {
+        return Ok(DecideOutcome::StaleKey);
+    }
+    // 4.
+    let (Some(status), Some(expires_at)) = (status, row.optional_time("expires_at")?) else {
+        return Ok(DecideOutcome::NotFound);
+    };
+    if row.optional_id("addressed_device_id")? != Some(command.device_id) {
+        return Ok(DecideOutcome::NotFound);
+    }
+    // 5.
+    match status_at(status, expires_at, now) {
+        ChallengeStatus::Pending => {}
+        closed => return Ok(DecideOutcome::Closed(closed)),
+    }
+    // 8. Nothing else is left that could have stood in the way.
+    Ok(locked_until.map_or(DecideOutcome::NotFound, DecideOutcome::Locked))
+}

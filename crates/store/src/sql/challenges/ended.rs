@@ -1,0 +1,271 @@
+//! What follows when a challenge ends, however it ends: the user's counters, pushes that are no longer wanted,
+//! wake-ups. And the barrier's second half: ending what a device that is gone leaves behind.
+
+use std::collections::HashMap;
+
+use countersign_core::{
+    actor::Stamp,
+    event::{Event, EventKind, Subjects, derived_id},
+    limits::FAILURES_UNTIL_ENDLESS_LOCK,
+    ports::notifications::NotificationKind,
+    wake::WakeKey,
+};
+use countersign_proto::{
+    ids::{ChallengeId, CommandId, DeviceId, TenantId, UserId},
+    timestamp::Timestamp,
+    vocabulary::{ChallengeReason, DeliveryState, PushChannel, Word as _},
+};
+use serde_json::json;
+
+use super::super::{Columns, Tx, dialect, notifications::NewNotification, query};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+/// How long a withdrawal is worth sending.
+const WITHDRAWAL_SECONDS: i64 = 60;
+
+const ENDED: &rows::Columns = &[("r_challenge_id", Type::Id)];
+const UNSENT: &rows::Columns = &[("r_challenge_id", Type::Id), ("r_device_id", Type::Id), ("r_now", Type::Integer)];
+const USERS: &rows::Columns = &[
+    ("r_user_id", Type::Id),
+    ("r_tenant_id", Type::Id),
+    ("r_resets", Type::Flag),
+    ("r_is_failure", Type::Flag),
+    ("r_limit", Type::Integer),
+    ("r_locked_until", Type::Integer),
+];
+
+/// See the module.
+pub(super) struct Statements {
+    settle_users: Statement,
+    deliveries_of: Statement,
+    drop_unsent: Statement,
+    withdraw_deliveries: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let ended = dialect::row_source(1, ENDED);
+        Self {
+            settle_users: Statement::new(format!(
+                "-- settle_users
+                UPDATE users SET
+                    pending_challenges = pending_challenges - 1,
+                    consecutive_failures = CASE
+                        WHEN r_resets THEN 0
+                        WHEN r_is_failure THEN consecutive_failures + 1
+                        ELSE consecutive_failures END,
+                    locked_until = CASE
+                        WHEN r_resets THEN NULL
+                        WHEN r_is_failure AND consecutive_failures + 1 >= $2 THEN $3
+                        WHEN r_is_failure AND consecutive_failures + 1 >= r_limit THEN r_locked_until
+                        ELSE locked_until END
+                FROM {rows} WHERE users.id = r_user_id AND users.tenant_id = r_tenant_id
+                RETURNING id, locked_until",
+                rows = dialect::row_source(1, USERS),
+            )),
+            deliveries_of: Statement::new(format!(
+                "-- deliveries_of
+                SELECT challenge_id, device_id, channel, state
+                FROM {ended} CROSS JOIN deliveries WHERE challenge_id = r_challenge_id"
+            )),
+            // A push that is being sent at this moment stays: whoever sends it says what became of it.
+            drop_unsent: Statement::new(format!(
+                "-- drop_unsent
+                DELETE FROM notifications
+                WHERE challenge_id IN (SELECT r_challenge_id FROM {ended})
+                  AND kind = 'challenge' AND (leased_until IS NULL OR leased_until <= $2)
+                RETURNING challenge_id, device_id"
+            )),
+            withdraw_deliveries: Statement::new(format!(
+                "-- withdraw_deliveries
+                UPDATE deliveries SET state = 'withdrawn', updated_at = r_now
+                FROM {rows}
+                WHERE deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id",
+                rows = dialect::row_source(1, UNSENT),
+            )),
+        }
+    }
+}
+
+/// A challenge that has just ended in this transaction.
+pub(super) struct Ended<'a> {
+    pub(super) stamp: &'a Stamp,
+    pub(super) challenge_id: ChallengeId,
+    /// The device that decided: it needs no withdrawal.
+    pub(super) decided_by: Option<DeviceId>,
+}
+
+/// What the end of a challenge does to its user's counters.
+pub(super) struct UserChange {
+    pub(super) tenant_id: TenantId,
+    pub(super) user_id: UserId,
+    pub(super) effect: Effect,
+}
+
+/// See [`UserChange`].
+#[derive(Clone, Copy)]
+pub(super) enum Effect {
+    /// One less is pending.
+    Released,
+    /// And a right number was given: no failure is remembered.
+    Reset,
+    /// And a wrong number was given (protocol 9): the `limit`th in a row locks.
+    Failure { limit: u32, locked_until: Timestamp },
+}
+
+impl Tx<'_> {
+    /// Moves the counters of users, each of which is named once. Returns the locks that hold then.
+    pub(super) async fn settle_users(
+        &mut self,
+        changes: &[UserChange],
+    ) -> Result<HashMap<UserId, Option<Timestamp>>, Failure> {
+        let row = |change: &UserChange| {
+            let (limit, locked_until) = match change.effect {
+                Effect::Failure { limit, locked_until } => (Some(limit), Some(rows::time(locked_until))),
+                Effect::Released | Effect::Reset => (None, None),
+            };
+            json!({
+                "r_user_id": rows::id(change.user_id),
+                "r_tenant_id": rows::id(change.tenant_id),
+                "r_resets": matches!(change.effect, Effect::Reset),
+                "r_is_failure": matches!(change.effect, Effect::Failure { .. }),
+                "r_limit": limit,
+                "r_locked_until": locked_until,
+            })
+        };
+        let statements = self.statements();
+        let settle = query(&statements.challenges.ended.settle_users)
+            .bind(rows::to_parameter(USERS, changes.iter().map(row).collect()))
+            .bind(i64::from(FAILURES_UNTIL_ENDLESS_LOCK))
+            .bind(Timestamp::NEVER.as_millis());
+        let mut locks = HashMap::new();
+        for row in &self.fetch_all(settle).await? {
+            let row = Columns::new("users", row);
+            locks.insert(row.id("id")?, row.optional_time("locked_until")?);
+        }
+        Ok(locks)
+    }
+
+    /// Takes back pushes that were not sent, queues withdrawals of those that were, wakes whoever waits.
+    pub(super) async fn withdraw(&mut self, ended: &[Ended<'_>]) -> Result<(), Failure> {
+        let Some(latest) = ended.iter().map(|ended| ended.stamp.at).max() else { return Ok(()) };
+        let row = |ended: &Ended<'_>| json!({"r_challenge_id": rows::id(ended.challenge_id)});
+        let parameter = rows::to_parameter(ENDED, ended.iter().map(row).collect());
+        let ended: HashMap<_, _> = ended.iter().map(|ended| (ended.challenge_id, ended)).collect();
+        let statements = self.statements();
+        let statements = &statements.challenges.ended;
+        let mut has_unsent = false;
+        let mut notifications = Vec::new();
+        for id in ended.keys() {
+            self.wake(WakeKey::Challenge(*id));
+        }
+        for row in &self.fetch_all(query(&statements.deliveries_of).bind(&parameter)).await? {
+            let row = Columns::new("deliveries", row);
+            let device_id = row.id("device_id")?;
+            self.wake(WakeKey::Device(device_id));
+            let state: DeliveryState = row.word("state")?;
+            has_unsent |= matches!(state, DeliveryState::Queued | DeliveryState::Retrying);
+            let ended = ended.get(&row.id("challenge_id")?).filter(|ended| ended.decided_by != Some(device_id));
+            if let Some(ended) = ended.filter(|_| state == DeliveryState::Delivered) {
+                let (tenant_id, challenge_id) = (ended.stamp.tenant_id, ended.challenge_id);
+                let of = Withdrawn { tenant_id, challenge_id, device_id, channel: row.word("channel")? };
+                notifications.extend(withdrawal(ended.stamp.command_id, ended.stamp.at, of));
+            }
+        }
+        if has_unsent {
+            let drop = query(&statements.drop_unsent).bind(&parameter).bind(latest.as_millis());
+            let mut rows = Vec::new();
+            for row in &self.fetch_all(drop).await? {
+                let row = Columns::new("notifications", row);
+                let (challenge_id, device_id) = (row.id::<()>("challenge_id")?, row.id::<()>("device_id")?);
+                rows.push(json!({"r_challenge_id": rows::id(challenge_id), "r_device_id": rows::id(device_id),
+                    "r_now": rows::time(latest)}));
+            }
+            let withdraw = query(&statements.withdraw_deliveries).bind(rows::to_parameter(UNSENT, rows));
+            self.execute(withdraw).await?;
+        }
+        self.insert_notifications(notifications).await
+    }
+
+    /// The barrier's second half: ends (`cancelled`, with `reason`) the user's pending challenges that were
+    /// addressed to this device and, by now, to no other active one; returns them. Call it after the device's
+    /// status was changed, with user and device locked: then nobody can make or decide one of them meanwhile.
+    pub(in super::super) async fn cancel_challenges_of(
+        &mut self,
+        stamp: &Stamp,
+        user_id: UserId,
+        device_id: DeviceId,
+        reason: ChallengeReason,
+    ) -> Result<Vec<ChallengeId>, Failure> {
+        let cancel = query(
+            "-- cancel_challenges_of
+            UPDATE challenges
+            SET status = 'cancelled', reason = $5, decided_at = $6, decision_id = $7, number = NULL
+            WHERE tenant_id = $1 AND user_id = $2 AND status = 'pending' AND expires_at > $4
+              AND EXISTS (SELECT 1 FROM deliveries
+                          WHERE deliveries.challenge_id = challenges.id AND deliveries.device_id = $3)
+              AND NOT EXISTS (SELECT 1 FROM deliveries CROSS JOIN devices
+                              WHERE deliveries.challenge_id = challenges.id AND devices.id = deliveries.device_id
+                                AND devices.status = 'active')
+            RETURNING id",
+        )
+        .bind(stamp.tenant_id.as_uuid())
+        .bind(user_id.as_uuid())
+        .bind(device_id.as_uuid())
+        .bind(stamp.at.as_millis())
+        .bind(reason.as_str())
+        .bind(stamp.at.floor_to_second().as_millis())
+        .bind(stamp.command_id.as_uuid());
+        let rows = self.fetch_all(cancel).await?;
+        let ids: Vec<ChallengeId> =
+            rows.iter().map(|row| Columns::new("challenges", row).id("id")).collect::<Result<_, _>>()?;
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let release = query(
+            "-- release_user
+            UPDATE users SET pending_challenges = pending_challenges - $3 WHERE tenant_id = $1 AND id = $2",
+        );
+        let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        self.execute(release.bind(stamp.tenant_id.as_uuid()).bind(user_id.as_uuid()).bind(count)).await?;
+        let event = |id: &ChallengeId| {
+            let subjects = Subjects {
+                user_id: Some(user_id),
+                device_id: Some(device_id),
+                challenge_id: Some(*id),
+                ..Subjects::default()
+            };
+            Event::new(stamp, EventKind::ChallengeCancelled, subjects).with("reason", reason.as_str())
+        };
+        self.insert_events(ids.iter().map(event).collect()).await?;
+        let ended: Vec<_> =
+            ids.iter().map(|id| Ended { stamp, challenge_id: *id, decided_by: Some(device_id) }).collect();
+        self.withdraw(&ended).await?;
+        Ok(ids)
+    }
+}
+
+/// A delivery to take back.
+pub(in super::super) struct Withdrawn {
+    pub(in super::super) tenant_id: TenantId,
+    pub(in super::super) challenge_id: ChallengeId,
+    pub(in super::super) device_id: DeviceId,
+    pub(in super::super) channel: PushChannel,
+}
+
+/// The push that takes back a delivered one (protocol 8.6); browsers get none.
+pub(in super::super) fn withdrawal(command_id: CommandId, at: Timestamp, of: Withdrawn) -> Option<NewNotification> {
+    matches!(of.channel, PushChannel::Apns | PushChannel::Fcm).then(|| NewNotification {
+        id: derived_id(at, command_id, &format!("withdrawn {} {}", of.challenge_id, of.device_id)),
+        tenant_id: of.tenant_id,
+        kind: NotificationKind::Withdrawn,
+        device_id: of.device_id,
+        challenge_id: Some(of.challenge_id),
+        due_at: at,
+        expires_at: at.plus_seconds(WITHDRAWAL_SECONDS),
+    })
+}

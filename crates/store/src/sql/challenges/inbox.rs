@@ -1,0 +1,130 @@
+//! What waits for a device, and what the node's poller and sweeper ask for.
+
+use countersign_core::ports::{
+    StoreError,
+    challenges::{DueChallenge, InboxEntry},
+};
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId, Id},
+    timestamp::Timestamp,
+    vocabulary::ChallengeStatus,
+};
+use serde_json::json;
+
+use super::super::{Columns, Database, Row, dialect, query};
+use crate::{
+    rows::{self, Type},
+    statement::Statement,
+};
+
+const IDS: &rows::Columns = &[("r_id", Type::Id)];
+
+/// See the module.
+pub(super) struct Statements {
+    ended: Statement,
+    inboxes: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let ids = dialect::row_source(1, IDS);
+        Self {
+            ended: Statement::new(format!(
+                "-- ended
+                SELECT id FROM {ids} CROSS JOIN challenges
+                WHERE id = r_id AND (status <> 'pending' OR expires_at <= $2)"
+            )),
+            // By the user: of a user at most a handful of challenges is pending.
+            inboxes: Statement::new(format!(
+                "-- inboxes
+                SELECT deliveries.device_id AS device_id, deliveries.challenge_id AS challenge_id
+                FROM {ids} CROSS JOIN devices CROSS JOIN challenges CROSS JOIN deliveries
+                WHERE devices.id = r_id AND devices.status = 'active'
+                  AND challenges.user_id = devices.user_id AND challenges.tenant_id = devices.tenant_id
+                  AND challenges.status = 'pending' AND challenges.expires_at > $2
+                  AND deliveries.challenge_id = challenges.id AND deliveries.device_id = devices.id"
+            )),
+        }
+    }
+}
+
+fn ids<K>(ids: &[Id<K>]) -> String {
+    rows::to_parameter(IDS, ids.iter().map(|id| json!({"r_id": rows::id(*id)})).collect())
+}
+
+pub(super) async fn inbox(
+    database: &Database,
+    device_id: DeviceId,
+    now: Timestamp,
+) -> Result<Vec<InboxEntry>, StoreError> {
+    let inbox = query(
+        "-- inbox
+        SELECT challenges.id AS id, jws, expires_at
+        FROM devices CROSS JOIN challenges CROSS JOIN deliveries
+        WHERE devices.id = $1 AND devices.status = 'active'
+          AND challenges.user_id = devices.user_id AND challenges.tenant_id = devices.tenant_id
+          AND challenges.status = 'pending' AND challenges.expires_at > $2
+          AND deliveries.challenge_id = challenges.id AND deliveries.device_id = devices.id
+        ORDER BY challenges.id",
+    );
+    let rows = database.fetch_all(inbox.bind(device_id.as_uuid()).bind(now.as_millis())).await?;
+    rows.iter().map(|row| entry_of(&Columns::new("challenges", row))).collect()
+}
+
+pub(super) async fn entry(
+    database: &Database,
+    device_id: DeviceId,
+    id: ChallengeId,
+) -> Result<Option<(InboxEntry, ChallengeStatus)>, StoreError> {
+    let entry = query(
+        "-- inbox_entry
+        SELECT challenges.id AS id, jws, expires_at, status
+        FROM deliveries CROSS JOIN challenges
+        WHERE deliveries.challenge_id = $1 AND deliveries.device_id = $2
+          AND challenges.id = deliveries.challenge_id AND challenges.tenant_id = deliveries.tenant_id",
+    );
+    let read = |row: &Row| {
+        let row = Columns::new("challenges", row);
+        Ok((entry_of(&row)?, row.word("status")?))
+    };
+    database.fetch_optional(entry.bind(id.as_uuid()).bind(device_id.as_uuid())).await?.as_ref().map(read).transpose()
+}
+
+fn entry_of(row: &Columns<'_>) -> Result<InboxEntry, StoreError> {
+    Ok(InboxEntry { id: row.id("id")?, jws: row.text("jws")?, expires_at: row.time("expires_at")? })
+}
+
+pub(super) async fn ended(
+    database: &Database,
+    asked: &[ChallengeId],
+    now: Timestamp,
+) -> Result<Vec<ChallengeId>, StoreError> {
+    let ended = query(&database.statements.challenges.inbox.ended).bind(ids(asked)).bind(now.as_millis());
+    database.fetch_all(ended).await?.iter().map(|row| Columns::new("challenges", row).id("id")).collect()
+}
+
+pub(super) async fn inboxes(
+    database: &Database,
+    asked: &[DeviceId],
+    now: Timestamp,
+) -> Result<Vec<(DeviceId, ChallengeId)>, StoreError> {
+    let inboxes = query(&database.statements.challenges.inbox.inboxes).bind(ids(asked)).bind(now.as_millis());
+    let read = |row: &Row| {
+        let row = Columns::new("deliveries", row);
+        Ok((row.id("device_id")?, row.id("challenge_id")?))
+    };
+    database.fetch_all(inboxes).await?.iter().map(read).collect()
+}
+
+pub(super) async fn due(database: &Database, now: Timestamp, limit: u32) -> Result<Vec<DueChallenge>, StoreError> {
+    let due = query(
+        "-- due_challenges
+        SELECT id, tenant_id, user_id FROM challenges
+        WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2",
+    );
+    let read = |row: &Row| {
+        let row = Columns::new("challenges", row);
+        Ok(DueChallenge { tenant_id: row.id("tenant_id")?, user_id: row.id("user_id")?, id: row.id("id")? })
+    };
+    database.fetch_all(due.bind(now.as_millis()).bind(i64::from(limit))).await?.iter().map(read).collect()
+}

@@ -1,0 +1,284 @@
+//! Reading challenges.
+
+use countersign_core::{
+    challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord, status_at},
+    device::StoredBinding,
+    ports::{
+        PageRequest, StoreError,
+        challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse, StoredCreation},
+        devices::DeviceName,
+        users::UserName,
+    },
+    verify::DecisionState,
+};
+use countersign_proto::{
+    evidence::Evidence,
+    ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
+    jose::Thumbprint,
+    timestamp::Timestamp,
+    vocabulary::{ChallengeStatus, PushChannel, Word as _},
+};
+use uuid::Uuid;
+
+use super::super::{Columns, Database, Row, query};
+use crate::statement::Statement;
+
+/// The statements that share the columns of a challenge.
+pub(super) struct Statements {
+    by_id: Statement,
+    of_tenant: Statement,
+    of_client: Statement,
+    of_user: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        let select = |name: &str, which: &str| {
+            Statement::new(format!(
+                "-- {name}
+                SELECT challenges.id AS id, challenges.tenant_id AS tenant_id, client_id,
+                    challenges.user_id AS user_id, external_id, display_name, content, policy, jws,
+                    challenges.status AS status, reason, challenges.created_at AS created_at, expires_at, decided_at,
+                    device_id, devices.name AS device_name, devices.platform AS device_platform, response,
+                    challenges.binding AS binding
+                FROM challenges
+                LEFT JOIN devices ON devices.id = challenges.device_id AND devices.tenant_id = challenges.tenant_id
+                WHERE {which}"
+            ))
+        };
+        // One statement per index that leads to the page; what else is asked for filters its rows.
+        let page = |name: &str, which: &str| {
+            select(
+                name,
+                &format!(
+                    "challenges.tenant_id = $1 AND {which}
+                    AND ($3 IS NULL OR challenges.id < $3)
+                    AND ($4 IS NULL OR challenges.client_id = $4)
+                    AND challenges.created_at > $5
+                    AND ($6 IS NULL OR $6 = CASE
+                        WHEN challenges.status = 'pending' AND challenges.expires_at <= $7 THEN 'expired'
+                        ELSE challenges.status END)
+                    ORDER BY challenges.id DESC LIMIT $8"
+                ),
+            )
+        };
+        Self {
+            by_id: select("challenge", "challenges.id = $1"),
+            of_tenant: page("challenges_of_tenant", "$2 IS NULL"),
+            of_client: page("challenges_of_client", "$2 IS NULL AND challenges.client_id = $4"),
+            of_user: page(
+                "challenges_of_user",
+                "challenges.user_id = (SELECT id FROM users WHERE tenant_id = $1 AND external_id = $2)",
+            ),
+        }
+    }
+}
+
+pub(super) async fn addressees(
+    database: &Database,
+    tenant_id: TenantId,
+    external_id: &str,
+) -> Result<Option<Addressees>, StoreError> {
+    // One statement: user and devices are seen at one moment, so that the version is that of these devices.
+    let addressees = query(
+        "-- addressees
+        SELECT users.id AS id, external_id, display_name, devices_version, locked_until, devices.id AS device_id,
+            uv_thumbprint, CASE WHEN push_token_gone = 0 THEN push_channel ELSE 'none' END AS channel
+        FROM users
+        LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
+            AND devices.status = 'active' AND devices.purpose = 'approval'
+        WHERE users.tenant_id = $1 AND users.external_id = $2
+        ORDER BY devices.id",
+    );
+    let rows = database.fetch_all(addressees.bind(tenant_id.as_uuid()).bind(external_id)).await?;
+    let Some(first) = rows.first().map(|row| Columns::new("users", row)) else { return Ok(None) };
+    let mut devices = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = Columns::new("users", row);
+        if let Some(device_id) = row.optional_id("device_id")? {
+            let has_uv_key = row.optional_text("uv_thumbprint")?.is_some();
+            devices.push(Addressee { device_id, has_uv_key, channel: row.word("channel")? });
+        }
+    }
+    Ok(Some(Addressees {
+        user: UserName {
+            id: first.id("id")?,
+            external_id: first.text("external_id")?,
+            display_name: first.optional_text("display_name")?,
+        },
+        devices_version: first.integer("devices_version")?,
+        locked_until: first.optional_time("locked_until")?,
+        devices,
+    }))
+}
+
+pub(super) async fn stored_creation(
+    database: &Database,
+    client_id: ApiClientId,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<StoredCreation>, StoreError> {
+    let stored_creation = query(
+        "-- stored_creation
+        SELECT client_id, body, reply, number, status, challenges.expires_at AS expires_at
+        FROM idempotency_keys LEFT JOIN challenges ON challenges.id = idempotency_keys.challenge_id
+        WHERE idempotency_keys.client_id = $1 AND idempotency_keys.key = $2 AND idempotency_keys.expires_at > $3",
+    );
+    let stored_creation = stored_creation.bind(client_id.as_uuid()).bind(key).bind(now.as_millis());
+    let row = database.fetch_optional(stored_creation).await?;
+    row.as_ref().map(|row| stored(&Columns::new("idempotency_keys", row), now)).transpose()
+}
+
+/// What a row of `idempotency_keys` with its challenge says: the number only while it is of use.
+pub(super) fn stored(row: &Columns<'_>, now: Timestamp) -> Result<StoredCreation, StoreError> {
+    let status: Option<ChallengeStatus> = row.optional_word("status")?;
+    let expires_at = row.optional_time("expires_at")?;
+    let is_pending =
+        status.zip(expires_at).is_some_and(|(status, end)| status_at(status, end, now) == ChallengeStatus::Pending);
+    Ok(StoredCreation {
+        body: row.digest("body")?,
+        reply: row.text("reply")?,
+        number: row.optional_text("number")?.filter(|_| is_pending),
+    })
+}
+
+pub(super) async fn challenge(database: &Database, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
+    let by_id = query(&database.statements.challenges.read.by_id).bind(id.as_uuid());
+    database.fetch_optional(by_id).await?.as_ref().map(record).transpose()
+}
+
+pub(super) async fn challenges(
+    database: &Database,
+    tenant_id: TenantId,
+    filter: ChallengeFilter,
+    page: PageRequest<ChallengeId>,
+) -> Result<Vec<ChallengeRecord>, StoreError> {
+    let statements = &database.statements.challenges.read;
+    let statement = match (&filter.external_id, filter.client_id) {
+        (Some(_), _) => &statements.of_user,
+        (None, Some(_)) => &statements.of_client,
+        (None, None) => &statements.of_tenant,
+    };
+    let page = query(statement)
+        .bind(tenant_id.as_uuid())
+        .bind(filter.external_id)
+        .bind(page.before.map(ChallengeId::as_uuid))
+        .bind(filter.client_id.map(ApiClientId::as_uuid))
+        .bind(filter.created_after.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(filter.status.map(|status| status.as_str()))
+        // Without a time the status is the stored one.
+        .bind(filter.now.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(i64::from(page.limit));
+    database.fetch_all(page).await?.iter().map(record).collect()
+}
+
+fn record(row: &Row) -> Result<ChallengeRecord, StoreError> {
+    let row = Columns::new("challenges", row);
+    let jws = row.text("jws")?;
+    let evidence = match (row.optional_text("response")?, row.optional_text("binding")?) {
+        (Some(response), Some(binding)) => Some(Evidence { challenge: jws.clone(), response, binding }),
+        _ => None,
+    };
+    let device = match (row.optional_id("device_id")?, row.optional_text("device_name")?) {
+        (Some(id), Some(name)) => Some(DeviceName { id, name, platform: row.word("device_platform")? }),
+        _ => None,
+    };
+    let facts = ChallengeFacts {
+        id: row.id("id")?,
+        tenant_id: row.id("tenant_id")?,
+        client_id: row.id("client_id")?,
+        user: UserName {
+            id: row.id("user_id")?,
+            external_id: row.text("external_id")?,
+            display_name: row.optional_text("display_name")?,
+        },
+        text: row.json("content")?,
+        policy: row.json("policy")?,
+        jws,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+    };
+    Ok(ChallengeRecord {
+        facts,
+        status: row.word("status")?,
+        reason: row.optional_word("reason")?,
+        decided_at: row.optional_time("decided_at")?,
+        device,
+        evidence,
+    })
+}
+
+pub(super) async fn deliveries(
+    database: &Database,
+    tenant_id: TenantId,
+    id: ChallengeId,
+) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let deliveries = query(
+        "-- deliveries
+        SELECT device_id, channel, state, attempts, last_error, updated_at
+        FROM deliveries WHERE challenge_id = $1 AND tenant_id = $2 ORDER BY device_id",
+    );
+    let read = |row: &Row| {
+        let row = Columns::new("deliveries", row);
+        Ok(DeliveryRecord {
+            device_id: row.id("device_id")?,
+            channel: row.word::<PushChannel>("channel")?,
+            state: row.word("state")?,
+            attempts: row.count("attempts")?,
+            last_error: row.optional_text("last_error")?,
+            updated_at: row.time("updated_at")?,
+        })
+    };
+    database.fetch_all(deliveries.bind(id.as_uuid()).bind(tenant_id.as_uuid())).await?.iter().map(read).collect()
+}
+
+pub(super) async fn recorded_response(
+    database: &Database,
+    id: ChallengeId,
+) -> Result<Option<RecordedResponse>, StoreError> {
+    let recorded = query(
+        "-- recorded_response
+        SELECT id, response, status, reason, decided_at FROM challenges WHERE id = $1 AND response IS NOT NULL",
+    );
+    let read = |row: &Row| {
+        let row = Columns::new("challenges", row);
+        Ok(RecordedResponse {
+            response: row.text("response")?,
+            status: row.word("status")?,
+            reason: row.optional_word("reason")?,
+            decided_at: row.time("decided_at")?,
+        })
+    };
+    database.fetch_optional(recorded.bind(id.as_uuid())).await?.as_ref().map(read).transpose()
+}
+
+pub(super) async fn decision_state(
+    database: &Database,
+    id: ChallengeId,
+    device_id: DeviceId,
+    key: &Thumbprint,
+    binding: &StoredBinding,
+) -> Result<Option<DecisionState>, StoreError> {
+    let state = query(
+        "-- decision_state
+        SELECT challenges.id AS id, devices.status AS device_status, key_thumbprint, uv_thumbprint, binding_id,
+            challenges.status AS status, expires_at, locked_until
+        FROM challenges CROSS JOIN devices CROSS JOIN users
+        WHERE challenges.id = $1 AND devices.id = $2 AND devices.tenant_id = challenges.tenant_id
+          AND users.id = devices.user_id AND users.tenant_id = devices.tenant_id",
+    );
+    let read = |row: &Row| {
+        let row = Columns::new("devices", row);
+        let is_current = row.text("key_thumbprint")? == key.as_str()
+            || row.optional_text("uv_thumbprint")?.as_deref() == Some(key.as_str());
+        let is_bound = row.get::<Option<Uuid>>("binding_id")? == Some(binding.id.as_uuid());
+        Ok(DecisionState {
+            device_status: row.word("device_status")?,
+            key_is_current: is_current && is_bound,
+            challenge_status: row.word("status")?,
+            expires_at: row.time("expires_at")?,
+            locked_until: row.optional_time("locked_until")?,
+        })
+    };
+    database.fetch_optional(state.bind(id.as_uuid()).bind(device_id.as_uuid())).await?.as_ref().map(read).transpose()
+}

@@ -1,0 +1,27 @@
+//! All statements that are put together from the dialect's pieces: made once, when the store is opened.
+//! (A statement that is the same on both databases is a literal where it is used.)
+
+use super::{challenges, devices, events, locks, notifications, users};
+
+/// One field per file that has such statements.
+pub(super) struct Statements {
+    pub(super) challenges: challenges::Statements,
+    pub(super) devices: devices::Statements,
+    pub(super) events: events::Statements,
+    pub(super) locks: locks::Statements,
+    pub(super) notifications: notifications::Statements,
+    pub(super) users: users::Statements,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            challenges: challenges::Statements::new(),
+            devices: devices::Statements::new(),
+            events: events::Statements::new(),
+            locks: locks::Statements::new(),
+            notifications: notifications::Statements::new(),
+            users: users::Statements::new(),
+        }
+    }
+}

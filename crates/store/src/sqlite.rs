@@ -1,0 +1,91 @@
+//! The store on SQLite: one file, one process that serves, any number of command-line calls beside it.
+//!
+//! WAL with `synchronous=FULL`: what was acknowledged survives a power cut. One connection writes; reads have a
+//! pool of read-only connections and never wait for the writer.
+#![expect(clippy::duplicate_mod, reason = "one text for two databases: see the crate's documentation")]
+
+mod dialect;
+mod file;
+
+#[path = "sql/api_clients.rs"]
+mod api_clients;
+#[path = "sql/batch.rs"]
+mod batch;
+#[path = "sql/challenges.rs"]
+mod challenges;
+#[path = "sql/columns.rs"]
+mod columns;
+#[path = "sql/database.rs"]
+mod database;
+#[path = "sql/devices.rs"]
+mod devices;
+#[path = "sql/enrollments.rs"]
+mod enrollments;
+#[path = "sql/events.rs"]
+mod events;
+#[path = "sql/locks.rs"]
+mod locks;
+#[path = "sql/notifications.rs"]
+mod notifications;
+#[path = "sql/statements.rs"]
+mod statements;
+#[path = "sql/system.rs"]
+mod system;
+#[path = "sql/tenants.rs"]
+mod tenants;
+#[path = "sql/transaction.rs"]
+mod transaction;
+#[path = "sql/users.rs"]
+mod users;
+#[path = "sql/writer.rs"]
+mod writer;
+
+use std::{str::FromStr as _, sync::Arc};
+
+use countersign_core::wake::WakeSink;
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use self::{
+    columns::Columns,
+    database::{Database, query},
+    statements::Statements,
+    transaction::{Outcome, Plain, Tx},
+};
+use crate::connect::{ConnectError, Options};
+
+type Db = sqlx::Sqlite;
+type Connection = sqlx::SqliteConnection;
+type ConnectOptions = SqliteConnectOptions;
+type Pool = sqlx::SqlitePool;
+type Row = sqlx::sqlite::SqliteRow;
+type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
+
+/// Opens the file at `url` (`sqlite://PATH`), making it if need be.
+pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
+    let base = SqliteConnectOptions::from_str(url)?;
+    let path = base.get_filename().to_owned();
+    if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
+        return Err(ConnectError::Url("SQLite needs a file".to_owned()));
+    }
+    let base = base.disable_statement_logging().busy_timeout(options.connect_timeout).foreign_keys(true);
+    let writing =
+        base.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
+
+    // sqlx's migrator takes no lock on SQLite: of concurrent starters some would fail.
+    let lock = file::lock_for_migration(&path).await?;
+    let mut connection = writing.connect().await?;
+    dialect::MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+    drop(lock);
+
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.read_connections)
+        .acquire_timeout(options.connect_timeout)
+        .test_before_acquire(false)
+        .connect_lazy_with(base.read_only(true));
+    let (database, _) = Database::start(readers, writing, options, wake);
+    Ok(database)
+}

@@ -1,0 +1,56 @@
+//! SQLite's spelling of what the two databases say differently.
+
+use countersign_core::wake::WakeKey;
+use sqlx::migrate::Migrator;
+
+use super::{Connection, Query};
+use crate::{failure::Remedy, rows};
+
+/// `IMMEDIATE`, always: a transaction that begins by reading and then wants to write fails as busy when somebody
+/// else has written meanwhile, however long it would wait.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// The schema.
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+/// A lock clause: none here. `BEGIN IMMEDIATE` holds the only write lock that there is.
+pub(super) const fn locking(_clause: &'static str) -> &'static str {
+    ""
+}
+
+/// Whether rows are locked at all.
+pub(super) const LOCKS_ROWS: bool = false;
+
+/// `columns`, read from the JSON array in the parameter `$number`, as a table named `r`.
+pub(super) fn row_source(number: u8, columns: &rows::Columns) -> String {
+    let column = |(name, column_type): &(&str, rows::Type)| match column_type {
+        rows::Type::Id => format!("unhex(value->>'{name}') AS {name}"),
+        // Without the leading `\x`.
+        rows::Type::Bytes => format!("unhex(substr(value->>'{name}', 3)) AS {name}"),
+        rows::Type::Text | rows::Type::Integer | rows::Type::Flag => format!("value->>'{name}' AS {name}"),
+    };
+    let columns: Vec<_> = columns.iter().map(column).collect();
+    format!("(SELECT {} FROM json_each(${number})) AS r", columns.join(", "))
+}
+
+/// What to do about an error with this code (an extended result code in decimal).
+pub(super) fn remedy(code: &str) -> Remedy {
+    // The primary code is in the low byte. https://sqlite.org/rescode.html
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        // BUSY, LOCKED
+        Ok(5 | 6) => Remedy::Retry,
+        // IOERR, CANTOPEN, PROTOCOL
+        Ok(10 | 14 | 15) => Remedy::Reconnect,
+        _ => Remedy::GiveUp,
+    }
+}
+
+/// Nobody else listens: other processes on the same file learn of a change by their pollers.
+pub(super) fn notifications(_keys: &[WakeKey]) -> Vec<Query<'static>> {
+    Vec::new()
+}
+
+/// Nothing to prepare.
+pub(super) async fn prepare_writer(_connection: &mut Connection) -> Result<(), sqlx::Error> {
+    Ok(())
+}
