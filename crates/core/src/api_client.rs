@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_proto::ids::{ApiClientId, ApiKeyId, TenantId};
 
-use crate::{digest::Digest, entropy::{Entropy, secret_bytes}};
+use crate::{
+    digest::Digest,
+    entropy::{Entropy, secret_bytes},
+};
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -89,8 +89,9 @@ pub fn check(request: CreateChallenge) -> Result<ChallengeRequest, Vec<FieldErro
 }
 
 fn check_context(checker: &mut Checker, context: &ChallengeContext) -> ChallengeContext {
-    let mut member =
-        |name: &str, value: &Option<String>| checker.optional_text(&format!("/context/{name}"), value.as_deref(), 1, 256);
+    let mut member = |name: &str, value: &Option<String>| {
+        checker.optional_text(&format!("/context/{name}"), value.as_deref(), 1, 256)
+    };
     ChallengeContext {
         ip: member("ip", &context.ip),
         user_agent: member("user_agent", &context.user_agent),

@@ -66,7 +66,10 @@ pub struct Registration {
 ///
 /// # Errors
 /// The members at fault.
-pub fn check_registration(claims: &RegistrationClaims, device_key: &PublicKey) -> Result<Registration, Vec<FieldError>> {
+pub fn check_registration(
+    claims: &RegistrationClaims,
+    device_key: &PublicKey,
+) -> Result<Registration, Vec<FieldError>> {
     let mut checker = Checker::default();
     let device = &claims.device;
     let mut short = |name: &str, value: Option<&String>| {
@@ -212,9 +215,8 @@ pub const fn transition(from: DeviceStatus, change: StatusChange) -> Transition 
         (DeviceStatus::Suspended, StatusChange::Suspend)
         | (DeviceStatus::Active, StatusChange::Resume)
         | (DeviceStatus::Revoked, StatusChange::Revoke(_)) => Transition::Already,
-        (DeviceStatus::Revoked, _) | (DeviceStatus::PendingConfirmation, StatusChange::Suspend | StatusChange::Resume) => {
-            Transition::Impossible
-        }
+        (DeviceStatus::Revoked, _)
+        | (DeviceStatus::PendingConfirmation, StatusChange::Suspend | StatusChange::Resume) => Transition::Impossible,
         (_, StatusChange::Revoke(_)) => Transition::To(DeviceStatus::Revoked),
     }
 }

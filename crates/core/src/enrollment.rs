@@ -117,7 +117,9 @@ impl EnrollmentRecord {
     /// The status at `now`: from `expires_at` on it is `expired`, swept or not.
     pub fn status_at(&self, now: Timestamp) -> EnrollmentStatus {
         match self.status {
-            EnrollmentStatus::Pending | EnrollmentStatus::Claimed if now >= self.expires_at => EnrollmentStatus::Expired,
+            EnrollmentStatus::Pending | EnrollmentStatus::Claimed if now >= self.expires_at => {
+                EnrollmentStatus::Expired
+            }
             status => status,
         }
     }

@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_new_id_is_a_canonical_version_7() {
-        let id: Id<countersign_proto::ids::kind::Device> = new_id(Timestamp::from_seconds(1_700_000_000), &Constant(255));
+        let id: Id<countersign_proto::ids::kind::Device> =
+            new_id(Timestamp::from_seconds(1_700_000_000), &Constant(255));
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 }

@@ -159,7 +159,9 @@ pub fn effective(policy: &Policy, request: &PolicyRequest) -> Result<EffectivePo
 
 fn effective_digits(policy: &Policy, mode: VerificationMode, asked: Option<u8>) -> Result<Option<u8>, PolicyRefusal> {
     let usual = match mode {
-        VerificationMode::None | VerificationMode::Display if asked.is_some() => return Err(PolicyRefusal::InvalidDigits),
+        VerificationMode::None | VerificationMode::Display if asked.is_some() => {
+            return Err(PolicyRefusal::InvalidDigits);
+        }
         VerificationMode::None | VerificationMode::Display => return Ok(None),
         VerificationMode::Choose => CHOOSE_DIGITS,
         VerificationMode::Enter => policy.digits,
@@ -193,7 +195,8 @@ mod tests {
 
     #[test]
     fn no_request_yields_less_than_the_floor() {
-        let modes = [VerificationMode::None, VerificationMode::Choose, VerificationMode::Enter, VerificationMode::Display];
+        let modes =
+            [VerificationMode::None, VerificationMode::Choose, VerificationMode::Enter, VerificationMode::Display];
         for floor in [VerificationMode::None, VerificationMode::Choose, VerificationMode::Enter] {
             let policy = Policy { verification_floor: floor, ..Policy::default() };
             for mode in modes {
@@ -211,7 +214,8 @@ mod tests {
     #[test]
     fn required_user_verification_cannot_be_asked_away() {
         let policy = Policy { user_verification: UserVerification::Required, ..Policy::default() };
-        let request = PolicyRequest { user_verification: Some(UserVerification::Discouraged), ..PolicyRequest::default() };
+        let request =
+            PolicyRequest { user_verification: Some(UserVerification::Discouraged), ..PolicyRequest::default() };
         assert_eq!(effective(&policy, &request), Err(PolicyRefusal::UserVerificationBelowFloor));
     }
 

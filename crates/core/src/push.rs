@@ -25,7 +25,7 @@ pub fn check(checker: &mut Checker, pointer: &str, binding: &PushBinding) {
             }
         }
         PushBinding::Webpush { endpoint, p256dh, auth } => check_webpush(checker, pointer, endpoint, p256dh, auth),
-        PushBinding::None {} => {}
+        PushBinding::None => {}
     }
 }
 

@@ -11,7 +11,11 @@ use countersign_proto::{
     vocabulary::{ChallengeStatus, Decision, DenyReason, DeviceStatus, UserVerification, VerificationMode},
 };
 
-use crate::{challenge::{ChallengeFacts, status_at}, device::KeyRole, digest::Digest};
+use crate::{
+    challenge::{ChallengeFacts, status_at},
+    device::KeyRole,
+    digest::Digest,
+};
 
 /// Who signed, as its verified key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +173,12 @@ pub enum Obstacle {
 /// The first thing, in the protocol's order, that stands in the way of a response; `None` if nothing does.
 ///
 /// `judged` is what [`judge`] said. A challenge that is not the device's own (step 4) hides everything after it.
-pub fn first_obstacle(judged: Result<Verdict, Refusal>, says_approve: bool, state: &DecisionState, now: Timestamp) -> Option<Obstacle> {
+pub fn first_obstacle(
+    judged: Result<Verdict, Refusal>,
+    says_approve: bool,
+    state: &DecisionState,
+    now: Timestamp,
+) -> Option<Obstacle> {
     // 3.
     if state.device_status != DeviceStatus::Active {
         return Some(Obstacle::DeviceNotActive(state.device_status));

@@ -197,8 +197,6 @@ pub struct Deregistered {
     pub status: DeviceStatus,
     /// When it stopped.
     pub revoked_at: Timestamp,
-    /// Challenges that were addressed to this device alone and ended with it.
-    pub cancelled_challenges: Vec<ChallengeId>,
 }
 
 /// The reply to a push update (protocol 8.7).

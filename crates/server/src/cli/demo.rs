@@ -1,0 +1,103 @@
+//! `countersign demo`: one approval after another through a real server on this machine, told line by line.
+//!
+//! The server is the one that `countersign serve` runs, with a temporary database and free ports; tenant and
+//! API client are made by the functions behind the commands; everything after that is plain HTTP. Nothing is
+//! told that was not checked: the first thing that differs from what the protocol promises ends the demo with
+//! exit code 1 and says what was expected. It must never reach into the server past its public address.
+//! To add a chapter: a file beside `enrollment.rs`, its line in `tell`.
+
+mod approval;
+mod enrollment;
+mod house;
+mod identity_provider;
+mod proof;
+mod refusals;
+mod story;
+
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use countersign_simulator::phone::PhoneError;
+
+use self::{house::House, identity_provider::CallError, story::Story};
+use super::CliError;
+use crate::clock::{Clock as _, SystemClock};
+
+/// Why the demo ended early.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    /// Something happened that should not have, or the other way round.
+    #[error("expected: {expected}; saw: {saw}")]
+    Deviation {
+        /// What the protocol promises.
+        expected: String,
+        /// What happened.
+        saw: String,
+    },
+    #[error(transparent)]
+    Cli(#[from] CliError),
+    #[error("the phone: {0}")]
+    Phone(#[from] PhoneError),
+    #[error("the sign-in page: {0}")]
+    Call(#[from] CallError),
+    #[error("a waiting call ended badly: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+    #[error("not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`CliError`]: what was expected and did not happen.
+pub async fn run() -> Result<ExitCode, CliError> {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let mut story = Story::new(Box::new(stdout), is_terminal);
+    let outcome = tokio::select! {
+        outcome = tell(&mut story) => outcome,
+        // Dropping the story's future takes the temporary folder with it.
+        _ = tokio::signal::ctrl_c() => return Err(CliError::Failed("interrupted".to_owned())),
+    };
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(CliError::Failed(format!("demo, step {}: {error}", story.steps()))),
+    }
+}
+
+async fn tell(story: &mut Story) -> Result<(), DemoError> {
+    let began_at = SystemClock.now();
+    story.title(
+        "countersign: one approval through the whole house",
+        "All on this machine: free ports, and a database that vanishes at the end.",
+    )?;
+    let house = House::open(story).await?;
+    let page = house.sign_in_page(story).await?;
+
+    story.chapter("Enrollment")?;
+    let phone = enrollment::tell(story, &page).await?;
+
+    story.chapter("A sign-in")?;
+    let approved = approval::tell(story, &page, &phone).await?;
+    let proof = proof::keep(story, &page, &approved, house.folder()).await?;
+    proof.verify(story, &phone)?;
+
+    story.chapter("What else may happen")?;
+    refusals::not_me(story, &page, &phone).await?;
+    refusals::wrong_number(story, &page, &phone).await?;
+    refusals::revoked(story, &page, &phone).await?;
+
+    story.chapter("Afterwards")?;
+    refusals::log(story, &page).await?;
+    let folder = house.stop(story).await?;
+    proof.verify_again(story)?;
+    drop(folder);
+
+    let seconds = SystemClock.now().millis_since(began_at) as f64 / 1_000.0;
+    story.end(&format!("Every step happened as told, in {seconds:.1} s."))?;
+    Ok(())
+}

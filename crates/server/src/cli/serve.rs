@@ -1,0 +1,42 @@
+//! `countersign serve`.
+
+use std::{process::ExitCode, sync::Arc};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, Context};
+use crate::{app, clock::SystemClock, entropy::SystemEntropy, telemetry};
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// It does not start.
+pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("cannot start: {error}"));
+    let metrics = telemetry::init_metrics().map_err(|error| failed(&error))?;
+    // Before the port opens, so that no stop is missed.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let upkeep = metrics.clone();
+    let running =
+        app::start(&context.settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), Some(metrics)).await?;
+    tracing::info!(
+        address = %running.address,
+        issuer = running.app.issuer(),
+        metrics = running.metrics_address.map(tracing::field::display),
+        "ready"
+    );
+    let mut interval = tokio::time::interval(std::time::Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // Bounds what unread histograms hold.
+            _ = interval.tick() => upkeep.run_upkeep(),
+        }
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}

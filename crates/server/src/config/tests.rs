@@ -1,0 +1,53 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn with(text: &str) -> Result<Settings, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let none = Env::prefixed("COUNTERSIGN_TEST_OF_NOTHING__").split("__");
+    Settings::from_layers(Some(file.path()), none).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_listen_on_loopback_with_sqlite() {
+    let settings = Settings::defaults().unwrap();
+    assert_eq!(settings.issuer(), "http://127.0.0.1:8080");
+    assert_eq!(settings.key_file(), Path::new("data/signing-keys.json"));
+}
+
+#[test]
+fn an_unknown_setting_is_named() {
+    assert_eq!(with("[server]\nlisen = \"x\"").unwrap_err(), "configuration: unknown setting `server.lisen`");
+    assert_eq!(with("[sever]\n").unwrap_err(), "configuration: unknown setting `sever`");
+}
+
+#[test]
+fn a_wrong_type_is_named_without_its_value() {
+    let refusal = with("[database]\nurl = 4711").unwrap_err();
+    assert!(refusal.contains("database.url") && !refusal.contains("4711"), "{refusal}");
+}
+
+#[test]
+fn plain_http_beyond_loopback_is_refused() {
+    let refusal = with("[server]\nlisten = \"0.0.0.0:8080\"").unwrap_err();
+    assert!(refusal.contains("plain HTTP beyond loopback is refused"), "{refusal}");
+    let upstream = "[server]\nlisten = \"0.0.0.0:8080\"\ntls_terminated_upstream = true\npublic_url = ";
+    assert!(with(&format!("{upstream}\"https://approve.example.org\"")).is_ok());
+    assert!(with(&format!("{upstream}\"http://approve.example.org\"")).unwrap_err().contains("https://"));
+}
+
+#[test]
+fn an_issuer_with_a_path_or_slash_is_refused() {
+    for url in ["https://a.example/", "https://a.example/x", "ftp://a.example", "https://", "https://u@a.example"] {
+        assert!(with(&format!("[server]\npublic_url = \"{url}\"")).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn postgres_needs_a_shared_key_file_and_its_password_is_not_printed() {
+    let url = "[database]\nurl = \"postgres://u:canary-password@127.0.0.1/x\"\n";
+    assert!(with(url).unwrap_err().contains("signing.key_file"));
+    let settings = with(&format!("{url}[signing]\nkey_file = \"/k\"")).unwrap();
+    assert!(!format!("{settings:?}").contains("canary-password"));
+}

@@ -1,0 +1,264 @@
+//! From a row to what a caller sees: nothing is believed that a signature does not carry.
+//!
+//! An `approved` is only ever shown or signed from a response that this process has verified against challenge
+//! and binding (protocol 6.4). A row that does not verify is a 500 and an alarm, never an approval: who rewrites
+//! the database can make us fail, not lie.
+
+use std::sync::Arc;
+
+use countersign_core::{
+    challenge::{ChallengeFacts, ChallengeRecord, client_reference_digest},
+    device::KeyRole,
+    limits,
+    verify::amr,
+};
+use countersign_proto::{
+    api::{
+        challenges::{AppliedPolicy, Challenge, Verification},
+        devices::DeviceSummary,
+        users::UserSummary,
+    },
+    evidence::{self, SignedBy, VerifiedEvidence},
+    jose::claims::{ChallengeClaims, ResultClaims, ResultVerification},
+    timestamp::Timestamp,
+    vocabulary::{ChallengeReason, ChallengeStatus, Decision, PushStatus, VerificationMode},
+};
+
+use crate::{alarm, http::problem::ApiError, signing::ServerKeys};
+
+/// Turns records into what callers see.
+pub struct Decisions {
+    keys: Arc<ServerKeys>,
+}
+
+/// Why a row is not believed: a word for the alarm.
+type Disbelief = &'static str;
+
+/// A decision that is proven.
+struct Proven {
+    device_id: String,
+    amr: Option<Vec<String>>,
+}
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Viewer {
+    /// The client that created it: gets the result token.
+    Creator,
+    /// An auditor.
+    Auditor,
+}
+
+impl Decisions {
+    /// Over our own keys.
+    pub const fn new(keys: Arc<ServerKeys>) -> Self {
+        Self { keys }
+    }
+
+    /// What we signed, if it is what the row says.
+    ///
+    /// # Errors
+    /// 500 and an alarm.
+    pub fn signed_text(&self, facts: &ChallengeFacts) -> Result<ChallengeClaims, ApiError> {
+        self.believe_text(facts).map_err(|why| disbelieve(facts, why))
+    }
+
+    /// The challenge as `viewer` sees it at `now`, without deliveries; with evidence if `with_evidence`.
+    ///
+    /// # Errors
+    /// 500 and an alarm if the row does not verify.
+    pub fn show(
+        &self,
+        record: &ChallengeRecord,
+        viewer: Viewer,
+        with_evidence: bool,
+        now: Timestamp,
+    ) -> Result<Challenge, ApiError> {
+        let facts = &record.facts;
+        let signed = self.signed_text(facts)?;
+        let status = record.status_at(now);
+        let proven = self.prove(record, status, &signed).map_err(|why| disbelieve(facts, why))?;
+        let reason = if status == ChallengeStatus::Expired { None } else { record.reason };
+        let decided_at = ended_at(record, status);
+        let mut shown = Challenge { status, reason, decided_at, ..describe(facts) };
+        if let Some(proven) = proven {
+            shown.device =
+                record.device.as_ref().filter(|device| device.id.to_string() == proven.device_id).map(|device| {
+                    DeviceSummary { id: device.id, name: device.name.clone(), platform: device.platform }
+                });
+            shown.amr = proven.amr.clone();
+            shown.evidence = if with_evidence { record.evidence.clone() } else { None };
+            shown.result_token = self.result_token(&signed, &shown, facts, Some(proven), viewer, now)?;
+        } else if status != ChallengeStatus::Pending {
+            shown.result_token = self.result_token(&signed, &shown, facts, None, viewer, now)?;
+        }
+        Ok(shown)
+    }
+
+    fn believe_text(&self, facts: &ChallengeFacts) -> Result<ChallengeClaims, Disbelief> {
+        let signed: ChallengeClaims = self.keys.verify(&facts.jws).map_err(|_| "challenge_signature")?;
+        let ids = signed.iss == self.keys.issuer()
+            && signed.jti == facts.id.to_string()
+            && signed.sub == facts.user.id.to_string()
+            && signed.tenant.id == facts.tenant_id.to_string()
+            && signed.azp == facts.client_id.to_string()
+            && signed.user.external_id == facts.user.external_id;
+        let times = signed.iat == facts.created_at.as_seconds() && signed.exp == facts.expires_at.as_seconds();
+        let text = signed.application == facts.text.application
+            && signed.action == facts.text.action
+            && signed.message == facts.text.message
+            && signed.context == facts.text.context
+            && signed.details == facts.text.details
+            && signed.client_reference_sha256 == facts.text.client_reference.as_deref().map(client_reference_digest);
+        let policy = signed.verification.mode == facts.policy.mode
+            && signed.verification.digits == facts.policy.digits
+            && signed.user_verification == facts.policy.user_verification
+            && signed.policy_version == facts.policy.version
+            && signed.profile == facts.policy.profile;
+        if ids && times && text && policy { Ok(signed) } else { Err("challenge_row") }
+    }
+
+    /// What a device decided, proven; `None` where no device decided.
+    fn prove(
+        &self,
+        record: &ChallengeRecord,
+        status: ChallengeStatus,
+        signed: &ChallengeClaims,
+    ) -> Result<Option<Proven>, Disbelief> {
+        if !matches!(status, ChallengeStatus::Approved | ChallengeStatus::Denied) {
+            return Ok(None);
+        }
+        let evidence = record.evidence.as_ref().ok_or("evidence_missing")?;
+        if evidence.challenge != record.facts.jws {
+            return Err("evidence_challenge");
+        }
+        let verified =
+            evidence::verify(evidence, &|thumbprint| self.keys.find(thumbprint)).map_err(|_| "evidence_invalid")?;
+        let stored_device = record.device.as_ref().map(|device| device.id.to_string());
+        if stored_device.is_some_and(|id| id != verified.binding.aud) {
+            return Err("evidence_device");
+        }
+        if !self.supports(&verified, signed, record, status) {
+            return Err("evidence_decision");
+        }
+        let role = match verified.signed_by {
+            SignedBy::DeviceKey => KeyRole::Device,
+            SignedBy::UvKey => KeyRole::UserVerification,
+        };
+        let amr = (status == ChallengeStatus::Approved).then(|| amr(role, verified.response.uv));
+        Ok(Some(Proven { device_id: verified.binding.aud, amr }))
+    }
+
+    /// Whether the response says what the row says came of it.
+    fn supports(
+        &self,
+        verified: &VerifiedEvidence,
+        signed: &ChallengeClaims,
+        record: &ChallengeRecord,
+        status: ChallengeStatus,
+    ) -> bool {
+        let response = &verified.response;
+        let number_is_due = matches!(signed.verification.mode, VerificationMode::Enter | VerificationMode::Choose);
+        // The number is checked again against what we signed: a wrong one cannot be made right in the database.
+        let number_is_right = response
+            .number
+            .as_deref()
+            .is_some_and(|number| self.keys.is_right_number(signed.number_mac.as_deref(), record.facts.id, number));
+        match status {
+            ChallengeStatus::Approved => {
+                response.decision == Decision::Approve
+                    && (number_is_right || (!number_is_due && response.number.is_none()))
+            }
+            ChallengeStatus::Denied if record.reason == Some(ChallengeReason::WrongNumber) => {
+                response.decision == Decision::Approve && number_is_due && !number_is_right
+            }
+            ChallengeStatus::Denied => response.decision == Decision::Deny,
+            ChallengeStatus::Pending | ChallengeStatus::Expired | ChallengeStatus::Cancelled => false,
+        }
+    }
+
+    /// `countersign-result+jwt` for the creating client, until it expires. Made of what we signed, not of the row.
+    fn result_token(
+        &self,
+        signed: &ChallengeClaims,
+        shown: &Challenge,
+        facts: &ChallengeFacts,
+        proven: Option<Proven>,
+        viewer: Viewer,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApiError> {
+        let ended_at = shown.decided_at.unwrap_or(facts.expires_at);
+        let exp = ended_at.plus_seconds(limits::RESULT_TOKEN_SECONDS);
+        if viewer != Viewer::Creator || now >= exp {
+            return Ok(None);
+        }
+        let (device_id, amr) = proven.map_or((None, None), |proven| (Some(proven.device_id), proven.amr));
+        let claims = ResultClaims {
+            iss: signed.iss.clone(),
+            aud: signed.azp.clone(),
+            sub: signed.sub.clone(),
+            external_id: signed.user.external_id.clone(),
+            jti: signed.jti.clone(),
+            iat: ended_at.as_seconds(),
+            exp: exp.as_seconds(),
+            client_reference: facts.text.client_reference.clone(),
+            application: signed.application.clone(),
+            action: signed.action.clone(),
+            status: shown.status,
+            reason: shown.reason,
+            verification: ResultVerification { mode: signed.verification.mode, digits: signed.verification.digits },
+            profile: signed.profile.clone(),
+            amr,
+            device_id,
+        };
+        Ok(Some(self.keys.sign(&claims)?))
+    }
+}
+
+/// When it ended: an expired challenge at its end, however late the sweeper came.
+fn ended_at(record: &ChallengeRecord, status: ChallengeStatus) -> Option<Timestamp> {
+    match status {
+        ChallengeStatus::Pending => None,
+        ChallengeStatus::Expired => Some(record.facts.expires_at),
+        _ => record.decided_at,
+    }
+}
+
+/// A pending challenge as its creator sees it.
+pub fn describe(facts: &ChallengeFacts) -> Challenge {
+    let ChallengeFacts { user, text, policy, .. } = facts;
+    Challenge {
+        id: facts.id,
+        status: ChallengeStatus::Pending,
+        reason: None,
+        user: UserSummary {
+            id: user.id,
+            external_id: user.external_id.clone(),
+            display_name: user.display_name.clone(),
+        },
+        application: text.application.clone(),
+        action: text.action.clone(),
+        message: text.message.clone(),
+        context: text.context.clone(),
+        details: text.details.clone(),
+        client_reference: text.client_reference.clone(),
+        verification: Verification { mode: policy.mode, digits: policy.digits },
+        user_verification: policy.user_verification,
+        policy: AppliedPolicy { version: policy.version, profile: policy.profile.clone() },
+        // No sender yet: devices pull.
+        push_status: PushStatus::None,
+        created_at: facts.created_at,
+        expires_at: facts.expires_at,
+        decided_at: None,
+        device: None,
+        amr: None,
+        result_token: None,
+        deliveries: None,
+        evidence: None,
+    }
+}
+
+fn disbelieve(facts: &ChallengeFacts, why: Disbelief) -> ApiError {
+    alarm::raise(why, &facts.id.to_string());
+    ApiError::internal(why)
+}

@@ -1,0 +1,131 @@
+//! Who calls: decided before a handler runs, by the operation's row in [`super::operations`].
+//!
+//! Fails closed: a route without a row is refused. API keys are looked up at each request, never cached, so that
+//! a revoked key is refused on every node once the revoke has returned.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderMap, Response, header, request::Parts},
+    middleware::Next,
+    response::IntoResponse as _,
+};
+use countersign_core::{
+    actor::{Actor, Stamp},
+    api_client::{ApiKey, Caller, Scope},
+};
+use countersign_proto::{problem::ProblemType, timestamp::Timestamp};
+
+use super::{
+    device_api::proof::{self, ProvenDevice},
+    operations::{Access, Operation},
+    problem::{ApiError, ApiResult, unauthenticated},
+    state::App,
+};
+
+/// The request's id, as in `X-Request-Id`, the log and events.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
+/// An API client that may call this operation.
+#[derive(Debug, Clone)]
+pub struct ApiCaller {
+    /// Who.
+    pub caller: Caller,
+    request_id: RequestId,
+}
+
+impl ApiCaller {
+    /// The stamp of a command by this caller.
+    pub fn stamp(&self, app: &App, at: Timestamp) -> Stamp {
+        let actor = Actor::ApiClient { client_id: self.caller.client_id, key_id: self.caller.key_id };
+        app.stamp(actor, self.caller.tenant_id, &self.request_id.0, at)
+    }
+
+    /// Whether the caller holds a scope, for operations that show more to some.
+    pub fn holds(&self, scope: Scope) -> bool {
+        self.caller.scopes.allow(scope)
+    }
+}
+
+/// Runs before every handler.
+pub async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    match admit(&app, &mut parts).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
+    let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    // A known path under another method has no row: axum's own 405, with `Allow`, follows.
+    let Some(operation) = Operation::find(&parts.method, path) else {
+        let is_known_path = super::operations::ALL.iter().any(|operation| operation.path == path);
+        return if is_known_path { Ok(()) } else { Err(ApiError::internal("a route without an operation")) };
+    };
+    match operation.access {
+        Access::Public | Access::Artefact(_) => {}
+        Access::Client(scopes) => {
+            let caller = authenticate(app, &parts.headers).await?;
+            if !scopes.iter().any(|scope| caller.scopes.allow(*scope)) {
+                let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+                return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(" or ")));
+            }
+            let request_id = request_id(parts);
+            parts.extensions.insert(ApiCaller { caller, request_id });
+        }
+        Access::DeviceProof => {
+            let proven = proof::verify(app, parts).await?;
+            parts.extensions.insert(proven);
+        }
+    }
+    Ok(())
+}
+
+async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    // Two headers could be read differently by a proxy in front: refused.
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(unauthenticated()) };
+    let token = value.to_str().ok().and_then(|value| strip_scheme(value, "Bearer"));
+    let key = token.and_then(ApiKey::parse).ok_or_else(unauthenticated)?;
+    app.store.authenticate(key.digest(), app.now()).await?.ok_or_else(unauthenticated)
+}
+
+/// The credentials after a scheme, whose name is case-insensitive (RFC 9110 §11.1).
+pub fn strip_scheme<'v>(value: &'v str, scheme: &str) -> Option<&'v str> {
+    let (given, rest) = value.split_once(' ')?;
+    given.eq_ignore_ascii_case(scheme).then(|| rest.trim_start_matches(' '))
+}
+
+/// The request's id, given by the outermost layer.
+pub fn request_id(parts: &Parts) -> RequestId {
+    parts.extensions.get().cloned().unwrap_or_else(|| RequestId(Arc::from("")))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(request_id(parts))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // Absent only if the operation's row asks for no client: a fault of ours, refused.
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::internal("no caller on this operation"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ProvenDevice {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::internal("no device on this operation"))
+    }
+}

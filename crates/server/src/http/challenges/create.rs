@@ -1,0 +1,244 @@
+//! `POST /v1/challenges` (protocol 6.1–6.3).
+//!
+//! Reads who may answer, signs one challenge for all of them, and writes it on condition that they are still the
+//! same: a device that was revoked in between makes the write lose, and the loop begins again.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use countersign_core::{
+    challenge::{self, ChallengeFacts, ChallengeRequest, NOT_A_DEVICE, client_reference_digest, draw_number},
+    digest::Digest,
+    entropy::secret_bytes,
+    limits,
+    policy::{EffectivePolicy, effective},
+    ports::challenges::{
+        Addressee, Addressees, CreateChallenge, CreateOutcome, Idempotency, NewDelivery, StoredCreation,
+    },
+};
+use countersign_proto::{
+    api::challenges::{Challenge, ChallengeCreated, CreateChallenge as Request},
+    jose::{
+        Kind, base64url,
+        claims::{ChallengeClaims, ChallengeTenant, ChallengeUser, ChallengeVerification},
+    },
+    problem::{FieldError, ProblemType},
+    timestamp::Timestamp,
+    vocabulary::UserVerification,
+};
+
+use crate::{
+    decisions::describe,
+    http::{
+        access::ApiCaller,
+        body::StrictJson,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+};
+
+/// How often a change of the user's devices may come between reading and writing.
+const ATTEMPTS: usize = 4;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
+
+/// Creates a challenge.
+#[utoipa::path(post, path = "/v1/challenges", tag = "challenges", request_body = Request,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the same request within 24 hours gets the same reply")),
+    responses((status = 201, description = "The challenge, with the number to show", body = ChallengeCreated)))]
+#[tracing::instrument(name = "http.challenges.create", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    headers: HeaderMap,
+    StrictJson { value, digest }: StrictJson<Request>,
+) -> ApiResult<Response> {
+    let key = idempotency_key(&headers)?;
+    if let Some(key) = &key
+        && let Some(stored) = app.store.stored_creation(caller.caller.client_id, key, app.now()).await?
+    {
+        return replay(stored, digest);
+    }
+    let request = challenge::check(value).map_err(ApiError::invalid_members)?;
+    let idempotency = key.map(|key| (key, digest));
+    for _ in 0..ATTEMPTS {
+        if let Some(reply) = attempt(&app, &caller, &request, idempotency.as_ref()).await? {
+            return Ok(reply);
+        }
+    }
+    Err(ApiError::new(ProblemType::Unavailable).retry_after(1).because("the user's devices keep changing"))
+}
+
+/// One round of read, sign, write. `None`: the user's devices changed in between.
+async fn attempt(
+    app: &App,
+    caller: &ApiCaller,
+    request: &ChallengeRequest,
+    idempotency: Option<&(String, Digest)>,
+) -> ApiResult<Option<Response>> {
+    let tenant_id = caller.caller.tenant_id;
+    let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
+    let policy = effective(&tenant.policy, &request.policy)?;
+    let addressees = app.store.addressees(tenant_id, &request.external_id).await?;
+    let addressees = addressees.ok_or_else(no_eligible_device)?;
+    let devices = eligible(&addressees, request, &policy)?;
+
+    let now = app.now();
+    let stamp = caller.stamp(app, now);
+    let draft = Draft { caller, request, policy, addressees: &addressees, devices: &devices };
+    let (facts, number) = draft.sign(app, now)?;
+    let shown = describe(&facts);
+    let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, &shown, now)).transpose()?;
+    let deliveries = devices.iter().map(|device| NewDelivery {
+        device_id: device.device_id,
+        channel: device.channel,
+        state: challenge::initial_delivery_state(device.channel, request.push),
+    });
+    let command = CreateChallenge {
+        stamp,
+        facts,
+        devices_version: addressees.devices_version,
+        number: number.clone(),
+        deliveries: deliveries.collect(),
+        idempotency: idempotency.clone(),
+    };
+    match app.store.create_challenge(command).await? {
+        CreateOutcome::Created => {
+            metrics::counter!("countersign_challenges_created_total").increment(1);
+            let locked_until = addressees.locked_until.filter(|until| *until > now);
+            Ok(Some(created(&ChallengeCreated { challenge: shown, number, locked_until }, false)))
+        }
+        CreateOutcome::Stored(stored) => {
+            // An equal request was faster; with another body the key is refused.
+            let body = idempotency.map(|idempotency| idempotency.body);
+            body.map(|body| replay(stored, body)).transpose()
+        }
+        CreateOutcome::DevicesChanged => Ok(None),
+        CreateOutcome::TooManyPending => Err(ApiError::new(ProblemType::TooManyPending).retry_after(30)),
+    }
+}
+
+struct Draft<'a> {
+    caller: &'a ApiCaller,
+    request: &'a ChallengeRequest,
+    policy: EffectivePolicy,
+    addressees: &'a Addressees,
+    devices: &'a [Addressee],
+}
+
+impl Draft<'_> {
+    /// 6.2: one signature for all addressed devices.
+    fn sign(self, app: &App, now: Timestamp) -> ApiResult<(ChallengeFacts, Option<String>)> {
+        let Self { caller, request, policy, addressees, devices } = self;
+        let id = app.new_id(now);
+        let created_at = now.floor_to_second();
+        let expires_at = created_at.plus_seconds(policy.ttl_seconds);
+        let drawn = draw_number(&policy, app.entropy.as_ref());
+        let text = request.text.clone();
+        let claims = ChallengeClaims {
+            iss: app.issuer().to_owned(),
+            aud: devices.iter().map(|device| device.device_id.to_string()).collect(),
+            sub: addressees.user.id.to_string(),
+            jti: id.to_string(),
+            iat: created_at.as_seconds(),
+            exp: expires_at.as_seconds(),
+            nonce: base64url::encode(secret_bytes(app.entropy.as_ref())),
+            tenant: ChallengeTenant {
+                id: caller.caller.tenant_id.to_string(),
+                name: caller.caller.tenant_name.clone(),
+            },
+            user: ChallengeUser {
+                external_id: addressees.user.external_id.clone(),
+                display_name: addressees.user.display_name.clone(),
+            },
+            application: text.application.clone(),
+            action: text.action.clone(),
+            message: text.message.clone(),
+            context: text.context.clone(),
+            details: text.details.clone(),
+            verification: ChallengeVerification { mode: policy.mode, digits: policy.digits, choices: drawn.choices },
+            user_verification: policy.user_verification,
+            profile: policy.profile.clone(),
+            policy_version: policy.version,
+            azp: caller.caller.client_id.to_string(),
+            client_reference_sha256: text.client_reference.as_deref().map(client_reference_digest),
+            number_mac: drawn.number.as_deref().map(|number| app.keys.number_mac(id, number)),
+        };
+        let jws = app.keys.sign(&claims)?;
+        if jws.len() > Kind::Challenge.max_bytes() {
+            return Err(ApiError::new(ProblemType::ChallengeTooLarge));
+        }
+        let (tenant_id, client_id) = (caller.caller.tenant_id, caller.caller.client_id);
+        let user = addressees.user.clone();
+        let facts = ChallengeFacts { id, tenant_id, client_id, user, text, policy, jws, created_at, expires_at };
+        Ok((facts, drawn.number))
+    }
+}
+
+/// The devices to address. One answer for an unknown user, none active and none with the second key.
+fn eligible(
+    addressees: &Addressees,
+    request: &ChallengeRequest,
+    policy: &EffectivePolicy,
+) -> ApiResult<Vec<Addressee>> {
+    let may_answer = |device: &&Addressee| policy.user_verification != UserVerification::Required || device.has_uv_key;
+    let mut devices: Vec<Addressee> = addressees.devices.iter().filter(may_answer).copied().collect();
+    if let Some(named) = &request.device_ids {
+        let unknown =
+            named.iter().enumerate().filter(|(_, id)| addressees.devices.iter().all(|device| device.device_id != **id));
+        let errors: Vec<_> = unknown
+            .map(|(index, _)| FieldError { pointer: format!("/device_ids/{index}"), detail: NOT_A_DEVICE.to_owned() })
+            .collect();
+        if !errors.is_empty() {
+            return Err(ApiError::invalid_members(errors));
+        }
+        devices.retain(|device| named.contains(&device.device_id));
+    }
+    if devices.is_empty() { Err(no_eligible_device()) } else { Ok(devices) }
+}
+
+fn no_eligible_device() -> ApiError {
+    ApiError::new(ProblemType::NoEligibleDevice).with("enrollment_required", true)
+}
+
+fn stored_form(key: &str, body: Digest, shown: &Challenge, now: Timestamp) -> ApiResult<Idempotency> {
+    let reply = serde_json::to_string(shown).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(Idempotency { key: key.to_owned(), body, reply, expires_at: now.plus_seconds(limits::REPLAY_SECONDS) })
+}
+
+fn replay(stored: StoredCreation, body: Digest) -> ApiResult<Response> {
+    if stored.body != body {
+        return Err(ApiError::new(ProblemType::IdempotencyKeyReused));
+    }
+    let challenge = serde_json::from_str(&stored.reply).map_err(|_| ApiError::internal("a stored reply is damaged"))?;
+    Ok(created(&ChallengeCreated { challenge, number: stored.number, locked_until: None }, true))
+}
+
+fn created(reply: &ChallengeCreated, is_replay: bool) -> Response {
+    let location = format!("/v1/challenges/{}", reply.challenge.id);
+    let mut response = (StatusCode::CREATED, Json(reply)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if is_replay {
+        response.headers_mut().insert(IDEMPOTENT_REPLAY, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let fits = |text: &&str| (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match (value.to_str().ok().filter(fits), values.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::new(ProblemType::InvalidRequest)
+            .saying("Idempotency-Key must be one header of 1 to 255 visible ASCII characters.")),
+    }
+}

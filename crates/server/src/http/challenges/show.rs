@@ -1,0 +1,89 @@
+//! `GET /v1/challenges/{id}` (protocol 6.4), held while pending if the caller asks.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::wake::WakeKey;
+use countersign_proto::{api::challenges::Challenge, vocabulary::ChallengeStatus};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{find, show_delivery};
+use crate::http::{
+    access::ApiCaller,
+    body::StrictQuery,
+    hold::wait_end,
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+/// What to return, and how long to wait for it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// Seconds to wait for the end of the challenge, 0 to 50; 0 if absent.
+    #[param(minimum = 0, maximum = 50)]
+    wait: Option<u32>,
+    /// `deliveries`, `evidence`, or both with a comma.
+    include: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Include {
+    deliveries: bool,
+    evidence: bool,
+}
+
+impl Include {
+    fn parse(list: Option<&str>) -> ApiResult<Self> {
+        let mut include = Self::default();
+        for word in list.into_iter().flat_map(|list| list.split(',')) {
+            match word {
+                "deliveries" => include.deliveries = true,
+                "evidence" => include.evidence = true,
+                _ => return Err(ApiError::invalid("/include", "must be `deliveries`, `evidence` or both")),
+            }
+        }
+        Ok(include)
+    }
+}
+
+/// Reads a challenge, waiting for its end if asked.
+#[utoipa::path(get, path = "/v1/challenges/{id}", tag = "challenges", params(("id" = String, Path), Query),
+    responses((status = 200, description = "The challenge", body = Challenge)))]
+#[tracing::instrument(name = "http.challenges.show", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictQuery(query): StrictQuery<Query>,
+) -> ApiResult<Json<Challenge>> {
+    let include = Include::parse(query.include.as_deref())?;
+    let until = wait_end(app.now(), query.wait)?;
+    let (mut record, viewer) = find(&app, &caller, &id).await?;
+    if until > app.now() && record.status_at(app.now()) == ChallengeStatus::Pending {
+        // Registered before the read that counts: a decision in between is heard.
+        let waiter = app.waiters.register(WakeKey::Challenge(record.facts.id));
+        loop {
+            (record, _) = find(&app, &caller, &id).await?;
+            let now = app.now();
+            let Some(waiter) = waiter.as_ref() else { break };
+            if record.status_at(now) != ChallengeStatus::Pending || now >= until {
+                break;
+            }
+            if !waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await {
+                (record, _) = find(&app, &caller, &id).await?;
+                break;
+            }
+        }
+    }
+    let mut shown = app.decisions.show(&record, viewer, include.evidence, app.now())?;
+    if include.deliveries {
+        let deliveries = app.store.deliveries(record.facts.tenant_id, record.facts.id).await?;
+        shown.deliveries = Some(deliveries.into_iter().map(show_delivery).collect());
+    }
+    Ok(Json(shown))
+}

@@ -1,0 +1,153 @@
+//! Opening what a device signs: protocol 2, rules 4–7, and its exceptions for whoever holds the key.
+//!
+//! Every endpoint names the one kind that it takes, so that no other kind is ever parsed there. To add a kind:
+//! its claims get a [`DeviceClaims`], its endpoint calls [`open`].
+
+use countersign_core::limits;
+use countersign_proto::{
+    ids::DeviceId,
+    jose::{
+        Claims, HeaderKey, PublicKey, Thumbprint, Unverified, check_audience, check_iat, check_jti,
+        claims::{DeregistrationClaims, ProofClaims, PushUpdateClaims, ResponseClaims},
+    },
+    timestamp::Timestamp,
+    vocabulary::DeviceStatus,
+};
+
+use crate::{
+    http::{
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+    keyring::FreshKey,
+};
+
+/// The claims that every artefact of a registered device has.
+pub trait DeviceClaims: Claims {
+    /// The device that speaks.
+    fn iss(&self) -> &str;
+    /// The server that is spoken to.
+    fn aud(&self) -> &str;
+    /// The artefact's own id.
+    fn jti(&self) -> &str;
+}
+
+impl DeviceClaims for ProofClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
+impl DeviceClaims for ResponseClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
+impl DeviceClaims for PushUpdateClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
+impl DeviceClaims for DeregistrationClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
+/// An artefact whose signature is good, by a key that is the device's right now.
+pub struct Opened<C> {
+    /// What it says. `iat` is not checked yet: see [`check_time`].
+    pub claims: C,
+    /// The key and its device.
+    pub key: FreshKey,
+    /// The key's thumbprint.
+    pub thumbprint: Thumbprint,
+}
+
+/// Rules 1–7 except the time.
+///
+/// # Errors
+/// 401, 413, 422; 503 if the store does not answer.
+pub async fn open<C: DeviceClaims>(app: &App, token: &[u8], now: Timestamp) -> ApiResult<Opened<C>> {
+    let (unverified, thumbprint) = parse::<C>(token)?;
+    let key = app.keyring.fresh(&thumbprint).await?.filter(|key| is_told(key, now));
+    let key = key.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
+    let claims = read(unverified, &key.public_key, key.signer.device_id, app.issuer())?;
+    Ok(Opened { claims, key, thumbprint })
+}
+
+/// Rules 1–4: form, and which key.
+///
+/// # Errors
+/// 401, 413.
+pub fn parse<C: Claims>(token: &[u8]) -> ApiResult<(Unverified<'_>, Thumbprint)> {
+    let unverified = Unverified::parse(C::KIND, token)?;
+    match unverified.key() {
+        HeaderKey::Kid(thumbprint) => {
+            let thumbprint = thumbprint.clone();
+            Ok((unverified, thumbprint))
+        }
+        HeaderKey::Jwk(_) => Err(ApiError::invalid_signature("header_key")),
+    }
+}
+
+/// Rules 4–7 except the time, with the key of this device.
+///
+/// # Errors
+/// 401, 422.
+pub fn read<C: DeviceClaims>(
+    unverified: Unverified<'_>,
+    key: &PublicKey,
+    device_id: DeviceId,
+    issuer: &str,
+) -> ApiResult<C> {
+    let claims: C = unverified.verify(key)?.claims()?;
+    // 4. iss is the device that the key belongs to.
+    if claims.iss() != device_id.to_string() {
+        return Err(ApiError::invalid_signature("issuer"));
+    }
+    // 7.
+    check_audience(claims.aud(), issuer).map_err(|_| ApiError::invalid_signature("audience"))?;
+    check_jti(claims.jti()).map_err(|_| ApiError::invalid_signature("jti"))?;
+    Ok(claims)
+}
+
+/// Rule 7: `iat`.
+///
+/// # Errors
+/// 401 `clock-skew`.
+pub fn check_time(claims: &impl Claims, now: Timestamp) -> ApiResult<()> {
+    check_iat(claims.iat(), now.as_seconds(), limits::SKEW_SECONDS).map_err(|_| ApiError::clock_skew(now))
+}
+
+/// A revoked device is told so for 90 days; then its key is unknown.
+fn is_told(key: &FreshKey, now: Timestamp) -> bool {
+    let until = key.revoked_at.map(|at| at.plus_seconds(limits::REVOKED_DEVICE_IS_TOLD_SECONDS));
+    key.status != DeviceStatus::Revoked || until.is_some_and(|until| now < until)
+}

@@ -1,0 +1,48 @@
+//! `Authorization: DeviceProof <jws>`: a device proves itself for a read (protocol 5).
+//!
+//! A proof may be seen twice inside its window: reads change nothing.
+
+use axum::http::{header, request::Parts};
+use countersign_proto::{jose::claims::ProofClaims, vocabulary::DeviceStatus};
+
+use super::artefact;
+use crate::{
+    http::{
+        access::strip_scheme,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+    keyring::FreshKey,
+};
+
+/// A device that reads: active, or pending confirmation.
+#[derive(Debug, Clone)]
+pub struct ProvenDevice {
+    /// The key and its device.
+    pub key: FreshKey,
+}
+
+/// Verifies the proof of a request.
+///
+/// # Errors
+/// 401, 403; 503 if the store does not answer.
+pub async fn verify(app: &App, parts: &Parts) -> ApiResult<ProvenDevice> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(ApiError::invalid_signature("authorization_header"));
+    };
+    let token = value.to_str().ok().and_then(|value| strip_scheme(value, "DeviceProof"));
+    let token = token.ok_or_else(|| ApiError::invalid_signature("authorization_scheme"))?;
+    let now = app.now();
+    let opened = artefact::open::<ProofClaims>(app, token.as_bytes(), now).await?;
+    let claims = &opened.claims;
+    // htm and htu tie the proof to this very read.
+    if claims.htm != parts.method.as_str() || claims.htu != format!("{}{}", app.issuer(), parts.uri.path()) {
+        return Err(ApiError::invalid_signature("method_or_url"));
+    }
+    artefact::check_time(claims, now)?;
+    match opened.key.status {
+        DeviceStatus::Active | DeviceStatus::PendingConfirmation => Ok(ProvenDevice { key: opened.key }),
+        status @ (DeviceStatus::Suspended | DeviceStatus::Revoked) => Err(ApiError::device_not_active(status)),
+    }
+}

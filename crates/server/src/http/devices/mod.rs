@@ -1,0 +1,67 @@
+//! `/v1/devices`: what admins see and do (protocol 10).
+//!
+//! The barrier (10.1): once suspend or revoke has answered, no approve of that device commits, on any node.
+
+pub mod list;
+pub mod resume;
+pub mod revoke;
+pub mod show;
+pub mod suspend;
+
+use countersign_core::{
+    device::{DeviceRecord, StatusChange},
+    ports::devices::{ChangeDeviceStatus, ChangeDeviceStatusOutcome},
+};
+use countersign_proto::{api::devices::Device, ids::DeviceId, problem::ProblemType, vocabulary::Word as _};
+
+use super::{
+    access::ApiCaller,
+    device_api::{show_push, show_user},
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+fn parse(id: &str) -> ApiResult<DeviceId> {
+    id.parse().map_err(|_| ApiError::not_found())
+}
+
+/// Suspends, resumes or revokes; repeated, the same answer.
+async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -> ApiResult<Device> {
+    let stamp = caller.stamp(app, app.now());
+    let command = ChangeDeviceStatus { stamp, device_id: parse(id)?, change, reply: None };
+    match app.store.change_device_status(command).await? {
+        ChangeDeviceStatusOutcome::Changed { device, .. } | ChangeDeviceStatusOutcome::Already(device) => {
+            Ok(show_device(*device))
+        }
+        ChangeDeviceStatusOutcome::Impossible(status) => {
+            Err(ApiError::new(ProblemType::DeviceStatusConflict).with("device_status", status.as_str()))
+        }
+        ChangeDeviceStatusOutcome::NotFound => Err(ApiError::not_found()),
+    }
+}
+
+/// The device as admins see it.
+pub fn show_device(record: DeviceRecord) -> Device {
+    let push = show_push(&record);
+    let about = record.description;
+    Device {
+        id: record.id,
+        user: show_user(record.user),
+        name: about.name,
+        platform: about.platform,
+        model: about.model,
+        os_version: about.os_version,
+        app_id: about.app_id,
+        app_version: about.app_version,
+        installation_id: about.installation_id,
+        purpose: record.purpose,
+        status: record.status,
+        has_user_verification_key: record.has_uv_key,
+        push,
+        key_thumbprint: record.key_thumbprint.to_string(),
+        created_at: record.created_at,
+        activated_at: record.activated_at,
+        revoked_at: record.revoked_at,
+        revoke_reason: record.revoke_reason,
+    }
+}

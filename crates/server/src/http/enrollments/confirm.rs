@@ -1,0 +1,81 @@
+//! `POST /v1/enrollments/{id}/confirmation` (protocol 4.4).
+//!
+//! The binding is signed before the transaction and stored only if the code is right: no key is in use inside a
+//! transaction, and a wrong code leaves nothing behind but its count.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::ports::enrollments::{ClaimedDevice, ConfirmEnrollment, ConfirmOutcome};
+use countersign_proto::{
+    api::enrollments::{ConfirmEnrollment as Request, Enrollment},
+    ids::EnrollmentId,
+    jose::PublicKey,
+    problem::ProblemType,
+    vocabulary::EnrollmentStatus,
+};
+
+use super::{find, parse, show_enrollment};
+use crate::{
+    http::{
+        access::ApiCaller,
+        body::StrictJson,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+    signing::BindingSubject,
+};
+
+/// Activates the device that shows this code.
+#[utoipa::path(post, path = "/v1/enrollments/{id}/confirmation", tag = "enrollments", params(("id" = String, Path)),
+    request_body = Request,
+    responses((status = 200, description = "The completed enrollment", body = Enrollment)))]
+#[tracing::instrument(name = "http.enrollments.confirm", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictJson { value, .. }: StrictJson<Request>,
+) -> ApiResult<Json<Enrollment>> {
+    let id = parse(&id)?;
+    if value.code.len() != 6 || !value.code.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Not counted: nobody reads six digits off a phone and types something else.
+        return Err(ApiError::invalid("/code", "must be six digits"));
+    }
+    let outcome = confirm(&app, &caller, id, value.code).await?;
+    let refusal = match outcome {
+        ConfirmOutcome::Completed | ConfirmOutcome::AlreadyCompleted => None,
+        ConfirmOutcome::WrongCode { attempts_left } => {
+            Some(ApiError::new(ProblemType::WrongCode).with("attempts_left", attempts_left))
+        }
+        ConfirmOutcome::NotClaimed => Some(ApiError::new(ProblemType::EnrollmentNotClaimed)),
+        ConfirmOutcome::Closed(status) => Some(ApiError::enrollment_closed(status)),
+        ConfirmOutcome::NotFound => Some(ApiError::not_found()),
+    };
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(Json(show_enrollment(find(&app, &caller, id).await?, app.now()))),
+    }
+}
+
+async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) -> ApiResult<ConfirmOutcome> {
+    let now = app.now();
+    let tenant_id = caller.caller.tenant_id;
+    let Some(claimed) = app.store.claimed_device(tenant_id, id).await? else {
+        // Unclaimed, unknown, or over with its device deleted.
+        return Ok(match find(app, caller, id).await?.status_at(now) {
+            EnrollmentStatus::Pending | EnrollmentStatus::Claimed => ConfirmOutcome::NotClaimed,
+            status => ConfirmOutcome::Closed(status),
+        });
+    };
+    let key = |sec1: &[u8]| PublicKey::from_sec1(sec1).map_err(|_| ApiError::internal("a stored key is no key"));
+    let ClaimedDevice { device_id, user_id, device_key, uv_key } = claimed;
+    let (device_key, uv_key) = (key(&device_key)?, uv_key.as_deref().map(key).transpose()?);
+    let subject = BindingSubject { device_id, user_id, tenant_id, device_key: &device_key, uv_key: uv_key.as_ref() };
+    let binding = app.keys.sign_binding(&subject, now, app.entropy.as_ref())?;
+    let command = ConfirmEnrollment { stamp: caller.stamp(app, now), id, device_id, code, binding };
+    Ok(app.store.confirm_enrollment(command).await?)
+}

@@ -1,0 +1,79 @@
+//! `GET /v1/events`: oldest first, so that a reader can follow the log.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use countersign_core::{limits::MAX_PAGE, ports::events::EventRecord};
+use countersign_proto::api::{
+    Page,
+    events::{Event, EventActor},
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::http::{
+    access::ApiCaller,
+    body::StrictQuery,
+    paging::page_limit,
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+/// From where.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// From the previous page; absent: from the beginning.
+    cursor: Option<String>,
+    /// 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// Reads the tenant's log, oldest first. `next_cursor` is always there: ask again with it for what comes next.
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(Query),
+    responses((status = 200, description = "A page of events, oldest first", body = Page<Event>)))]
+#[tracing::instrument(name = "http.events.list", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    StrictQuery(query): StrictQuery<Query>,
+) -> ApiResult<Json<Page<Event>>> {
+    let after = match query.cursor.as_deref() {
+        None => 0,
+        Some(cursor) => {
+            parse_cursor(cursor).ok_or_else(|| ApiError::invalid("/cursor", "is not a cursor of this list"))?
+        }
+    };
+    let limit = page_limit(query.limit)?;
+    let tenant_id = caller.caller.tenant_id;
+    // Whatever is committed by now gets its position now, so that a reader sees its own writes.
+    while app.store.position_events(tenant_id, MAX_PAGE).await? >= u64::from(MAX_PAGE) {}
+    let records = app.store.events(tenant_id, after, limit).await?;
+    let last = records.last().map_or(after, |record| record.position);
+    let items = records.into_iter().map(show_event).collect();
+    Ok(Json(Page { items, next_cursor: Some(last.to_string()) }))
+}
+
+/// One spelling per cursor: digits without a sign or leading zeros.
+fn parse_cursor(cursor: &str) -> Option<i64> {
+    let position: i64 = cursor.parse().ok()?;
+    (position >= 0 && position.to_string() == cursor).then_some(position)
+}
+
+fn show_event(record: EventRecord) -> Event {
+    Event {
+        id: record.id,
+        position: record.position.unsigned_abs(),
+        kind: record.kind.as_str().to_owned(),
+        actor: EventActor { kind: record.actor_kind, id: record.actor_id },
+        user_id: record.subjects.user_id,
+        device_id: record.subjects.device_id,
+        challenge_id: record.subjects.challenge_id,
+        enrollment_id: record.subjects.enrollment_id,
+        api_client_id: record.subjects.api_client_id,
+        request_id: record.request_id,
+        created_at: record.at,
+        data: serde_json::Value::Object(record.body),
+    }
+}

@@ -1,0 +1,3 @@
+//! `/v1/events`: the append-only log.
+
+pub mod list;

@@ -1,0 +1,24 @@
+//! The HTTP API: one file per operation, `http/<noun>/<verb>.rs`.
+//!
+//! A handler parses, asks the rules (`countersign-core`) and the store, and shows the outcome. It holds the clock;
+//! it never decides by itself what is allowed, never builds a problem document (only [`problem`] does) and never
+//! checks who calls (only [`access`] does).
+//! To add an operation: a row in [`operations`], a handler, a line in [`routes`].
+
+pub mod access;
+pub mod body;
+pub mod challenges;
+pub mod device_api;
+pub mod devices;
+pub mod enrollments;
+pub mod events;
+pub mod hold;
+pub mod layers;
+pub mod meta;
+pub mod openapi;
+pub mod operations;
+pub mod paging;
+pub mod problem;
+pub mod routes;
+pub mod state;
+pub mod users;

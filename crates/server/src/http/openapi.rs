@@ -1,0 +1,104 @@
+//! The OpenAPI 3.1 document: paths and schemas from the handlers, access and problems from [`super::operations`].
+
+use axum::http::Method;
+use countersign_core::api_client::Scope;
+use countersign_proto::problem::{Problem, ProblemType};
+use serde_json::json;
+use utoipa::{
+    ToSchema as _,
+    openapi::{
+        ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, ResponseBuilder,
+        path::Operation as PathOperation,
+        schema::ComponentsBuilder,
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use super::operations::{self, Access, Operation};
+
+const DESCRIPTION: &str = "Push-notification approval of sign-ins. Errors are RFC 9457 problem documents; every \
+type has a page under `/problems/`. Clients ignore reply members that they do not know.";
+
+/// Title, licence and the schemas that no handler names.
+pub fn head() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("countersign")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build();
+    let bearer = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("csk_…").build());
+    let proof = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+        "Authorization",
+        "`DeviceProof <countersign-proof+jwt>`",
+    )));
+    let components = ComponentsBuilder::new()
+        .schema(Problem::name(), <Problem as utoipa::PartialSchema>::schema())
+        .schema("FieldError", <countersign_proto::problem::FieldError as utoipa::PartialSchema>::schema())
+        .security_scheme("api_key", bearer)
+        .security_scheme("device_proof", proof)
+        .build();
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
+}
+
+/// The whole document.
+pub fn document() -> OpenApi {
+    let mut document = super::routes::documented().into_openapi();
+    for operation in operations::ALL {
+        if let Some(path_operation) = find(&mut document, operation) {
+            describe(path_operation, operation);
+        }
+    }
+    document
+}
+
+/// The document's operation for a row.
+pub fn find<'d>(document: &'d mut OpenApi, operation: &Operation) -> Option<&'d mut PathOperation> {
+    let item = document.paths.paths.get_mut(operation.path)?;
+    let slot = match operation.method {
+        Method::GET => &mut item.get,
+        Method::POST => &mut item.post,
+        Method::PUT => &mut item.put,
+        Method::DELETE => &mut item.delete,
+        _ => return None,
+    };
+    slot.as_mut()
+}
+
+fn describe(target: &mut PathOperation, operation: &Operation) {
+    target.operation_id = Some(operation.id.to_owned());
+    target.security = Some(match operation.access {
+        Access::Public | Access::Artefact(_) => Vec::new(),
+        Access::DeviceProof => vec![SecurityRequirement::new("device_proof", Vec::<String>::new())],
+        // One requirement per scope: any of them will do.
+        Access::Client(scopes) => scopes.iter().map(|scope| requirement(*scope)).collect(),
+    });
+    let problems = operation.all_problems();
+    let mut statuses: Vec<u16> = problems.iter().map(|problem| problem.spec().status).collect();
+    statuses.dedup();
+    for status in statuses {
+        let of_status = problems.iter().filter(|problem| problem.spec().status == status);
+        let kinds: Vec<ProblemType> = of_status.copied().collect();
+        target.responses.responses.insert(status.to_string(), problem_response(&kinds).into());
+    }
+}
+
+fn requirement(scope: Scope) -> SecurityRequirement {
+    SecurityRequirement::new("api_key", [scope.as_str()])
+}
+
+fn problem_response(kinds: &[ProblemType]) -> utoipa::openapi::Response {
+    let words: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.spec().slug)).collect();
+    let example = kinds.first().map(|kind| {
+        let spec = kind.spec();
+        json!({
+            "type": format!("https://approve.example.org/problems/{}", spec.slug),
+            "title": spec.title,
+            "status": spec.status,
+            "detail": spec.explanation,
+            "request_id": "01939b5e-7a2c-7def-8abc-0123456789ab",
+        })
+    });
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).example(example).build();
+    ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content).build()
+}

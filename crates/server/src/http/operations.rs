@@ -1,0 +1,148 @@
+//! Every operation of the API: who may call it, and what it may answer.
+//!
+//! The one place that says so. The router asks it before a handler runs ([`super::access`]), OpenAPI is filled
+//! from it, and a test walks every row. A route without a row is refused at run time and fails the build's test.
+//! To add an operation: a row here, its handler in `http/<noun>/<verb>.rs`, its line in `http/routes.rs`.
+
+use axum::http::Method;
+use countersign_core::api_client::Scope;
+use countersign_proto::{jose::Kind, problem::ProblemType as P};
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// An API client with one of these scopes (or `admin`).
+    Client(&'static [Scope]),
+    /// A device, by `Authorization: DeviceProof`.
+    DeviceProof,
+    /// A device, by the artefact that is the request's body.
+    Artefact(Kind),
+}
+
+/// One operation.
+#[derive(Debug)]
+pub struct Operation {
+    /// The method.
+    pub method: Method,
+    /// The path template.
+    pub path: &'static str,
+    /// Named like the code: `noun.verb`.
+    pub id: &'static str,
+    /// Who may call.
+    pub access: Access,
+    /// Problems of its own, beyond those that its access and its body bring.
+    pub problems: &'static [P],
+}
+
+const fn op(method: Method, path: &'static str, id: &'static str, access: Access, problems: &'static [P]) -> Operation {
+    Operation { method, path, id, access, problems }
+}
+
+const ENROLLMENTS: Access = Access::Client(&[Scope::Enrollments]);
+const CHALLENGES: Access = Access::Client(&[Scope::Challenges]);
+/// A client reads what it created; `audit:read` reads any of the tenant, without number and result token.
+const CHALLENGES_OR_AUDIT: Access = Access::Client(&[Scope::Challenges, Scope::AuditRead]);
+const USERS_READ: Access = Access::Client(&[Scope::UsersRead]);
+const USERS_WRITE: Access = Access::Client(&[Scope::UsersWrite]);
+const DEVICES_READ: Access = Access::Client(&[Scope::DevicesRead]);
+const DEVICES_WRITE: Access = Access::Client(&[Scope::DevicesWrite]);
+const AUDIT: Access = Access::Client(&[Scope::AuditRead]);
+
+/// All of them.
+#[rustfmt::skip]
+pub const ALL: &[Operation] = &[
+    op(Method::GET, "/healthz", "health.live", Access::Public, &[]),
+    op(Method::GET, "/readyz", "health.ready", Access::Public, &[P::Unavailable]),
+    op(Method::GET, "/openapi.json", "meta.openapi", Access::Public, &[]),
+    op(Method::GET, "/problems/{slug}", "meta.problem", Access::Public, &[P::NotFound]),
+    op(Method::GET, "/.well-known/jwks.json", "meta.jwks", Access::Public, &[]),
+    op(Method::GET, "/.well-known/countersign", "meta.discovery", Access::Public, &[]),
+
+    op(Method::POST, "/v1/enrollments", "enrollments.create", ENROLLMENTS, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/enrollments/{id}", "enrollments.show", ENROLLMENTS, &[P::NotFound]),
+    op(Method::POST, "/v1/enrollments/{id}/confirmation", "enrollments.confirm", ENROLLMENTS,
+        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::EnrollmentNotClaimed, P::EnrollmentClosed]),
+    op(Method::POST, "/v1/enrollments/{id}/cancel", "enrollments.cancel", ENROLLMENTS, &[P::NotFound, P::EnrollmentClosed]),
+
+    op(Method::POST, "/v1/challenges", "challenges.create", CHALLENGES,
+        &[P::InvalidRequest, P::NoEligibleDevice, P::BelowPolicyFloor, P::ApplicationNotAllowed, P::ChallengeTooLarge,
+          P::IdempotencyKeyReused, P::TooManyPending]),
+    op(Method::GET, "/v1/challenges", "challenges.list", CHALLENGES_OR_AUDIT, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/challenges/{id}", "challenges.show", CHALLENGES_OR_AUDIT, &[P::InvalidRequest, P::NotFound]),
+    op(Method::GET, "/v1/challenges/{id}/events", "challenges.watch", CHALLENGES_OR_AUDIT, &[P::NotFound]),
+    op(Method::POST, "/v1/challenges/{id}/cancel", "challenges.cancel", CHALLENGES, &[P::NotFound, P::ChallengeClosed]),
+
+    op(Method::GET, "/v1/users", "users.list", USERS_READ, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/users/{id}", "users.show", USERS_READ, &[P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/devices", "users.devices", DEVICES_READ, &[P::InvalidRequest, P::NotFound]),
+    op(Method::POST, "/v1/users/{id}/unlock", "users.unlock", USERS_WRITE, &[P::NotFound]),
+
+    op(Method::GET, "/v1/devices", "devices.list", DEVICES_READ, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/devices/{id}", "devices.show", DEVICES_READ, &[P::NotFound]),
+    op(Method::POST, "/v1/devices/{id}/suspend", "devices.suspend", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
+    op(Method::POST, "/v1/devices/{id}/resume", "devices.resume", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
+    op(Method::DELETE, "/v1/devices/{id}", "devices.revoke", DEVICES_WRITE, &[P::InvalidRequest, P::NotFound]),
+
+    op(Method::GET, "/v1/events", "events.list", AUDIT, &[P::InvalidRequest]),
+
+    op(Method::POST, "/v1/device/registrations", "device_api.register", Access::Artefact(Kind::Registration),
+        &[P::InvalidRequest, P::EnrollmentNotFound, P::KeyAlreadyRegistered, P::TooManyDevices]),
+    op(Method::GET, "/v1/device", "device_api.own", Access::DeviceProof, &[]),
+    op(Method::GET, "/v1/device/challenges", "device_api.pending", Access::DeviceProof, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/device/challenges/{id}", "device_api.fetch", Access::DeviceProof, &[P::NotFound, P::ChallengeGone]),
+    op(Method::POST, "/v1/device/challenges/{id}/response", "device_api.respond", Access::Artefact(Kind::Response),
+        &[P::InvalidRequest, P::NotFound, P::ChallengeClosed, P::ChallengeMismatch, P::UserVerificationRequired,
+          P::UserLocked, P::NumberMismatch]),
+    op(Method::PUT, "/v1/device/push", "device_api.update_push", Access::Artefact(Kind::PushUpdate), &[P::InvalidRequest]),
+    op(Method::POST, "/v1/device/deregistration", "device_api.deregister", Access::Artefact(Kind::Deregistration), &[P::InvalidRequest]),
+];
+
+impl Operation {
+    /// The row of a route.
+    pub fn find(method: &Method, path: &str) -> Option<&'static Self> {
+        // HEAD is GET without the body.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        ALL.iter().find(|operation| operation.method == *method && operation.path == path)
+    }
+
+    /// Whether it reads a body of JSON.
+    pub fn takes_json(&self) -> bool {
+        matches!(self.id, "enrollments.create" | "enrollments.confirm" | "challenges.create")
+    }
+
+    /// All problems that it may answer, those of its access and body included, sorted by status.
+    pub fn all_problems(&self) -> Vec<P> {
+        let mut all = self.problems.to_vec();
+        all.extend_from_slice(match self.access {
+            Access::Public => &[],
+            Access::Client(_) => &[P::Unauthenticated, P::InsufficientScope],
+            Access::DeviceProof => &[P::InvalidDeviceSignature, P::ClockSkew, P::DeviceNotActive],
+            Access::Artefact(Kind::Registration) => &[
+                P::InvalidDeviceSignature,
+                P::ClockSkew,
+                P::PayloadTooLarge,
+                P::UnsupportedMediaType,
+                P::RequestTimeout,
+            ],
+            Access::Artefact(_) => &[
+                P::InvalidDeviceSignature,
+                P::ClockSkew,
+                P::DeviceNotActive,
+                P::PayloadTooLarge,
+                P::UnsupportedMediaType,
+                P::RequestTimeout,
+            ],
+        });
+        if self.takes_json() {
+            all.extend([P::MalformedRequest, P::PayloadTooLarge, P::UnsupportedMediaType, P::RequestTimeout]);
+        }
+        if !matches!(self.id, "health.live") {
+            all.extend([P::Internal, P::Unavailable]);
+        }
+        all.sort_by_key(|problem| (problem.spec().status, problem.spec().slug));
+        all.dedup();
+        all
+    }
+}

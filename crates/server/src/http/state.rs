@@ -1,0 +1,55 @@
+//! What every handler has at hand.
+
+use std::sync::Arc;
+
+use countersign_core::{
+    actor::{Actor, Stamp},
+    entropy::{Entropy, new_id},
+    ports::Store,
+};
+use countersign_proto::{
+    ids::{Id, TenantId},
+    timestamp::Timestamp,
+};
+
+use crate::{clock::Clock, decisions::Decisions, keyring::Keyring, signing::ServerKeys, waiters::Waiters};
+
+/// What every handler has at hand.
+pub struct App {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Our own keys.
+    pub keys: Arc<ServerKeys>,
+    /// Devices' keys.
+    pub keyring: Keyring,
+    /// Turns records into what callers see, verified.
+    pub decisions: Decisions,
+    /// Held reads.
+    pub waiters: Arc<Waiters>,
+}
+
+impl App {
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new id.
+    pub fn new_id<K>(&self, now: Timestamp) -> Id<K> {
+        new_id(now, self.entropy.as_ref())
+    }
+
+    /// The stamp of a command.
+    pub fn stamp(&self, actor: Actor, tenant_id: TenantId, request_id: &str, at: Timestamp) -> Stamp {
+        Stamp { command_id: self.new_id(at), actor, tenant_id, request_id: request_id.to_owned(), at }
+    }
+
+    /// Our public URL.
+    pub fn issuer(&self) -> &str {
+        self.keys.issuer()
+    }
+}

@@ -1,0 +1,52 @@
+//! `GET /v1/users/{id}/devices` (protocol 10).
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::ports::devices::DeviceFilter;
+use countersign_proto::api::{Page, devices::Device};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::parse;
+use crate::http::{
+    access::ApiCaller,
+    body::StrictQuery,
+    devices::show_device,
+    paging::{next_cursor, page},
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+/// Which part of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// From the previous page.
+    cursor: Option<String>,
+    /// 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// Lists a user's devices, newest first, revoked ones included.
+#[utoipa::path(get, path = "/v1/users/{id}/devices", tag = "users", params(("id" = String, Path), Query),
+    responses((status = 200, description = "A page of devices, newest first", body = Page<Device>)))]
+#[tracing::instrument(name = "http.users.devices", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictQuery(query): StrictQuery<Query>,
+) -> ApiResult<Json<Page<Device>>> {
+    let tenant_id = caller.caller.tenant_id;
+    let request = page(query.cursor.as_deref(), query.limit)?;
+    let user = app.store.user(tenant_id, parse(&id)?).await?.ok_or_else(ApiError::not_found)?;
+    let filter = DeviceFilter { user_id: Some(user.name.id), ..DeviceFilter::default() };
+    let records = app.store.devices(tenant_id, filter, request).await?;
+    let next_cursor = next_cursor(&records, request.limit, |record| record.id);
+    Ok(Json(Page { items: records.into_iter().map(show_device).collect(), next_cursor }))
+}

@@ -1,0 +1,136 @@
+//! Devices' keys, believed only with the server's own signature over them (protocol 4.5).
+//!
+//! A key and its binding never change, so what was verified once may be kept. Whether the device is active and
+//! the key still its current one does change: [`Keyring::fresh`] reads it, and the store's conditional write
+//! requires it. A key of a device that was active, without a valid binding, is an unknown key and an alarm:
+//! nobody who can write the database can bring a key in.
+
+use std::sync::Arc;
+
+use countersign_core::{
+    device::{StoredBinding, StoredKey},
+    ports::{Store, StoreError},
+    verify::Signer,
+};
+use countersign_proto::{
+    jose::{PublicKey, Thumbprint},
+    timestamp::Timestamp,
+    vocabulary::DeviceStatus,
+};
+use moka::sync::Cache;
+
+use crate::{alarm, signing::ServerKeys};
+
+/// Keys kept at most: about 1 KiB each.
+const CAPACITY: u64 = 100_000;
+
+/// A key that the server has signed to be a device's.
+#[derive(Debug, Clone)]
+pub struct BoundKey {
+    /// Whose key.
+    pub signer: Signer,
+    /// The key.
+    pub public_key: PublicKey,
+    /// The statement.
+    pub binding: StoredBinding,
+}
+
+/// A key with what its device is right now.
+#[derive(Debug, Clone)]
+pub struct FreshKey {
+    /// Whose key.
+    pub signer: Signer,
+    /// The key.
+    pub public_key: PublicKey,
+    /// The device now.
+    pub status: DeviceStatus,
+    /// When the device was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// Present once the device became active.
+    pub bound: Option<Arc<BoundKey>>,
+}
+
+/// The keys.
+pub struct Keyring {
+    store: Arc<dyn Store>,
+    keys: Arc<ServerKeys>,
+    verified: Cache<Thumbprint, Arc<BoundKey>>,
+}
+
+impl Keyring {
+    /// An empty ring over the store.
+    pub fn new(store: Arc<dyn Store>, keys: Arc<ServerKeys>) -> Self {
+        Self { store, keys, verified: Cache::new(CAPACITY) }
+    }
+
+    /// A bound key, perhaps from memory: for responses, whose write requires that it is still current.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn bound(&self, thumbprint: &Thumbprint) -> Result<Option<Arc<BoundKey>>, StoreError> {
+        if let Some(known) = self.verified.get(thumbprint) {
+            return Ok(Some(known));
+        }
+        Ok(self.fresh(thumbprint).await?.and_then(|key| key.bound))
+    }
+
+    /// The key and its device's state, read now. `None`: unknown, replaced, or not signed by us.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn fresh(&self, thumbprint: &Thumbprint) -> Result<Option<FreshKey>, StoreError> {
+        let Some(stored) = self.store.key(thumbprint).await?.filter(|key| key.is_current) else {
+            self.verified.invalidate(thumbprint);
+            return Ok(None);
+        };
+        Ok(self.believe(thumbprint, stored))
+    }
+
+    /// Forgets a key that the store says is no longer current.
+    pub fn forget(&self, thumbprint: &Thumbprint) {
+        self.verified.invalidate(thumbprint);
+    }
+
+    fn believe(&self, thumbprint: &Thumbprint, stored: StoredKey) -> Option<FreshKey> {
+        let StoredKey { device_id, tenant_id, user_id, role, device_status: status, revoked_at, .. } = stored;
+        let signer = Signer { device_id, tenant_id, user_id, role };
+        let public_key = PublicKey::from_sec1(&stored.public_key).ok().filter(|key| key.thumbprint() == *thumbprint);
+        let Some(public_key) = public_key else {
+            alarm::raise("device_key_corrupt", &device_id.to_string());
+            return None;
+        };
+        // Until it is confirmed a device has no binding; it may do next to nothing (protocol 4.4).
+        let may_lack_binding = matches!(status, DeviceStatus::PendingConfirmation | DeviceStatus::Revoked);
+        let bound = match stored.binding {
+            None if may_lack_binding => None,
+            None => {
+                alarm::raise("device_binding_missing", &device_id.to_string());
+                return None;
+            }
+            Some(binding) => Some(self.verify(thumbprint, signer, public_key, binding)?),
+        };
+        Some(FreshKey { signer, public_key, status, revoked_at, bound })
+    }
+
+    fn verify(
+        &self,
+        thumbprint: &Thumbprint,
+        signer: Signer,
+        public_key: PublicKey,
+        binding: StoredBinding,
+    ) -> Option<Arc<BoundKey>> {
+        let known = self.verified.get(thumbprint).filter(|known| known.binding == binding && known.signer == signer);
+        if known.is_some() {
+            return known;
+        }
+        let device = (signer.device_id, signer.user_id, signer.tenant_id);
+        if !self.keys.binds(&binding, device, &public_key, signer.role) {
+            self.verified.invalidate(thumbprint);
+            alarm::raise("device_binding_invalid", &signer.device_id.to_string());
+            return None;
+        }
+        let bound = Arc::new(BoundKey { signer, public_key, binding });
+        self.verified.insert(thumbprint.clone(), Arc::clone(&bound));
+        Some(bound)
+    }
+}

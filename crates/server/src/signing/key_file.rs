@@ -1,0 +1,242 @@
+//! The file of the server's private keys: JSON, mode 0600.
+//!
+//! Made once, atomically, so that two processes that start at once end with the same keys: the content is
+//! written and synced under another name and then linked into place, which fails if somebody was faster.
+//! Never overwritten by this program.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use countersign_core::entropy::{Entropy, secret_bytes};
+use countersign_proto::{
+    jose::{Jwks, ServerJwk, SigningKey, base64url},
+    timestamp::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// The key file cannot be used. Each message is one clear line.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file system refused.
+    #[error("signing key file {path}: {cause}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Somebody else may read the private keys.
+    #[error("signing key file {path} is accessible to others: run chmod 600 on it")]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not a key file of ours.
+    #[error("signing key file {path} is not a countersign key file, or is damaged")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It does not exist and must not be made: other nodes would have other keys.
+    #[error("signing key file {path} does not exist; make it on one node and share it")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl KeyFileError {
+    pub(super) fn corrupt(path: &Path) -> Self {
+        Self::Corrupt { path: path.to_owned() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyFile {
+    version: u32,
+    /// Ties numbers to challenges; see [`super::ServerKeys::number_mac`].
+    mac_key: Zeroizing<String>,
+    keys: Vec<PrivateKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrivateKey {
+    /// The private scalar, b64u.
+    d: Zeroizing<String>,
+    created_at: Timestamp,
+    /// Published before, used from then on.
+    signs_from: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retired_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<Timestamp>,
+}
+
+impl PrivateKey {
+    fn signing_key(&self) -> Option<SigningKey> {
+        let d: Zeroizing<Vec<u8>> = Zeroizing::new(base64url::decode(self.d.as_str())?);
+        let d: &[u8; 32] = d.as_slice().try_into().ok()?;
+        SigningKey::from_private_bytes(d).ok()
+    }
+}
+
+impl KeyFile {
+    fn generate(now: Timestamp, entropy: &dyn Entropy) -> Option<Self> {
+        let key = SigningKey::generate().ok()?;
+        let key = PrivateKey {
+            d: Zeroizing::new(base64url::encode(key.private_bytes().as_slice())),
+            created_at: now,
+            signs_from: now,
+            retired_at: None,
+            revoked_at: None,
+        };
+        let mac_key = Zeroizing::new(base64url::encode(secret_bytes(entropy)));
+        Some(Self { version: 1, mac_key, keys: vec![key] })
+    }
+
+    /// Every key whose private half can be read; an unreadable one makes the file corrupt.
+    fn is_sound(&self) -> bool {
+        let mac_is_long_enough = base64url::decode(self.mac_key.as_str()).is_some_and(|key| key.len() == 32);
+        self.version == 1 && mac_is_long_enough && self.keys.iter().all(|key| key.signing_key().is_some())
+    }
+
+    /// The newest key that may sign at `now`; the oldest if the clock stands before all of them.
+    pub(super) fn signing_key(&self, now: Timestamp) -> Option<SigningKey> {
+        let live = || self.keys.iter().filter(|key| key.retired_at.is_none() && key.revoked_at.is_none());
+        let due = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.signs_from);
+        due.or_else(|| live().min_by_key(|key| key.signs_from))?.signing_key()
+    }
+
+    /// Every key that ever signed, or is about to.
+    pub(super) fn jwks(&self) -> Jwks {
+        let public = self.keys.iter().filter_map(|key| {
+            let public_key = key.signing_key()?.public_key();
+            Some(ServerJwk { retired_at: key.retired_at, revoked_at: key.revoked_at, ..ServerJwk::of(&public_key) })
+        });
+        Jwks { keys: public.collect() }
+    }
+
+    pub(super) fn mac_key(&self) -> &[u8] {
+        self.mac_key.as_bytes()
+    }
+}
+
+pub(super) fn open_or_create(
+    path: &Path,
+    may_create: bool,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<KeyFile, KeyFileError> {
+    match read(path) {
+        Err(KeyFileError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+            if !may_create {
+                return Err(KeyFileError::Missing { path: path.to_owned() });
+            }
+            create(path, now, entropy)?;
+            read(path)
+        }
+        outcome => outcome,
+    }
+}
+
+fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
+    let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
+    let mode = fs::metadata(path).map_err(failed)?.mode();
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::TooOpen { path: path.to_owned() });
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    let file: KeyFile = serde_json::from_str(&text).map_err(|_| KeyFileError::corrupt(path))?;
+    if file.is_sound() { Ok(file) } else { Err(KeyFileError::corrupt(path)) }
+}
+
+fn create(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
+    let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(failed)?;
+    let file = KeyFile::generate(now, entropy).ok_or_else(|| KeyFileError::corrupt(path))?;
+    let text = Zeroizing::new(serde_json::to_string_pretty(&file).map_err(|_| KeyFileError::corrupt(path))?);
+    let mut suffix = [0; 8];
+    entropy.fill(&mut suffix);
+    let temporary = folder.join(format!(".signing-keys-{}.new", base64url::encode(suffix)));
+    let written = write_synced(&temporary, text.as_bytes());
+    // Linking, unlike renaming, refuses to replace a file that another process has made meanwhile.
+    let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome,
+    });
+    let removed = fs::remove_file(&temporary);
+    linked.and(removed).and_then(|()| fs::File::open(folder)?.sync_all()).map_err(failed)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn open(path: &Path) -> Result<KeyFile, KeyFileError> {
+        open_or_create(path, true, NOW, &SystemEntropy::default())
+    }
+
+    #[test]
+    fn the_first_start_makes_a_private_file_and_later_ones_keep_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/keys.json");
+        let first = open(&path).unwrap().jwks();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(open(&path).unwrap().jwks(), first);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn processes_that_start_at_once_end_with_the_same_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let starters: Vec<_> = (0..8)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || open(&path).unwrap().jwks())
+            })
+            .collect();
+        let all: Vec<_> = starters.into_iter().map(|starter| starter.join().unwrap()).collect();
+        assert!(all.iter().all(|jwks| *jwks == all[0]));
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_that_is_damaged_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        open(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(open(&path), Err(KeyFileError::TooOpen { .. })));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(open(&path), Err(KeyFileError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_missing_file_is_not_made_where_other_nodes_would_have_other_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let outcome = open_or_create(&path, false, NOW, &SystemEntropy::default());
+        assert!(matches!(outcome, Err(KeyFileError::Missing { .. })));
+        assert!(!path.exists());
+    }
+}

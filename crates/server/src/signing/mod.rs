@@ -1,0 +1,188 @@
+//! The server's own keys: what it signs, and what proves that it did.
+//!
+//! The private keys live in one file (mode 0600), never in the database: who can rewrite the database can make
+//! the server refuse, but not approve.
+//! To add a kind that the server signs: its claims in `countersign-proto`, then [`ServerKeys::sign`].
+
+mod key_file;
+
+use std::{collections::HashMap, path::Path};
+
+use aws_lc_rs::hmac;
+use countersign_core::{
+    device::{KeyRole, StoredBinding},
+    entropy::{Entropy, new_id},
+};
+use countersign_proto::{
+    ids::{BindingId, ChallengeId, DeviceId, TenantId, UserId},
+    jose::{
+        Claims, Jwks, PublicKey, ServerKey, SigningKey, Thumbprint, base64url,
+        claims::{BindingClaims, ConfirmationKey},
+        verify_server,
+    },
+    timestamp::Timestamp,
+};
+
+pub use self::key_file::KeyFileError;
+
+/// The server's keys, as loaded at start.
+pub struct ServerKeys {
+    issuer: String,
+    current: SigningKey,
+    published: Jwks,
+    by_thumbprint: HashMap<Thumbprint, ServerKey>,
+    number_mac: hmac::Key,
+}
+
+/// The server could not sign: its key or its random source is broken. Becomes a bare 500.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot sign: {0}")]
+pub struct SignFailure(#[from] countersign_proto::jose::SigningError);
+
+impl ServerKeys {
+    /// Loads the key file; makes it if `may_create` and it does not exist.
+    ///
+    /// # Errors
+    /// [`KeyFileError`], in one line.
+    pub fn open(
+        path: &Path,
+        may_create: bool,
+        issuer: &str,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, KeyFileError> {
+        let file = key_file::open_or_create(path, may_create, now, entropy)?;
+        let published = file.jwks();
+        let mut by_thumbprint = HashMap::new();
+        for key in &published.keys {
+            let thumbprint: Thumbprint = key.kid.parse().map_err(|_| KeyFileError::corrupt(path))?;
+            let found = published.find(&thumbprint).ok_or_else(|| KeyFileError::corrupt(path))?;
+            by_thumbprint.insert(thumbprint, found);
+        }
+        let number_mac = hmac::Key::new(hmac::HMAC_SHA256, file.mac_key());
+        let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
+        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, number_mac })
+    }
+
+    /// `iss` and `aud` of all signatures.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// What `/.well-known/jwks.json` shows.
+    pub const fn jwks(&self) -> &Jwks {
+        &self.published
+    }
+
+    /// Finds one of our public keys, for verification.
+    pub fn find(&self, thumbprint: &Thumbprint) -> Option<ServerKey> {
+        self.by_thumbprint.get(thumbprint).copied()
+    }
+
+    /// Reads a token that we signed.
+    ///
+    /// # Errors
+    /// We did not sign this.
+    pub fn verify<C: Claims>(&self, token: &str) -> Result<C, countersign_proto::jose::Refusal> {
+        verify_server(token, &|thumbprint| self.find(thumbprint))
+    }
+
+    /// Signs the claims of a kind.
+    ///
+    /// # Errors
+    /// [`SignFailure`].
+    pub fn sign<C: Claims>(&self, claims: &C) -> Result<String, SignFailure> {
+        Ok(self.current.sign(C::KIND, claims)?)
+    }
+
+    /// Whether the key in use signs what its published half verifies.
+    ///
+    /// # Errors
+    /// [`SignFailure`].
+    pub fn check_signing(&self) -> Result<(), SignFailure> {
+        self.current.signature(b"countersign readiness").map(|_| ()).map_err(SignFailure::from)
+    }
+
+    /// Signs the statement that these keys are this device's (protocol 4.5).
+    ///
+    /// # Errors
+    /// [`SignFailure`].
+    pub fn sign_binding(
+        &self,
+        subject: &BindingSubject<'_>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<StoredBinding, SignFailure> {
+        let id: BindingId = new_id(now, entropy);
+        let claims = BindingClaims {
+            iss: self.issuer.clone(),
+            aud: subject.device_id.to_string(),
+            sub: subject.user_id.to_string(),
+            tenant: subject.tenant_id.to_string(),
+            iat: now.as_seconds(),
+            jti: id.to_string(),
+            cnf: ConfirmationKey { jwk: subject.device_key.to_jwk() },
+            uv_jwk: subject.uv_key.map(PublicKey::to_jwk),
+        };
+        Ok(StoredBinding { id, jws: self.sign(&claims)? })
+    }
+
+    /// Whether we signed that `key` is this device's key of this role.
+    pub fn binds(
+        &self,
+        binding: &StoredBinding,
+        device: (DeviceId, UserId, TenantId),
+        key: &PublicKey,
+        role: KeyRole,
+    ) -> bool {
+        let Ok(claims) = self.verify::<BindingClaims>(&binding.jws) else { return false };
+        let (device_id, user_id, tenant_id) = device;
+        let jwk = match role {
+            KeyRole::Device => Some(claims.cnf.jwk),
+            KeyRole::UserVerification => claims.uv_jwk,
+        };
+        claims.iss == self.issuer
+            && claims.aud == device_id.to_string()
+            && claims.sub == user_id.to_string()
+            && claims.tenant == tenant_id.to_string()
+            && claims.jti == binding.id.to_string()
+            && jwk == Some(key.to_jwk())
+    }
+
+    /// What ties a challenge to its number without telling it: signed into the challenge, so that a rewritten
+    /// database cannot make a wrong number right.
+    pub fn number_mac(&self, challenge_id: ChallengeId, number: &str) -> String {
+        base64url::encode(hmac::sign(&self.number_mac, number_message(challenge_id, number).as_bytes()))
+    }
+
+    /// Whether `number` is the one behind `mac`; compares in constant time.
+    pub fn is_right_number(&self, mac: Option<&str>, challenge_id: ChallengeId, number: &str) -> bool {
+        let Some(tag) = mac.and_then(base64url::decode) else { return false };
+        hmac::verify(&self.number_mac, number_message(challenge_id, number).as_bytes(), &tag).is_ok()
+    }
+}
+
+fn number_message(challenge_id: ChallengeId, number: &str) -> String {
+    format!("countersign number:{challenge_id}:{number}")
+}
+
+/// Whose keys a binding states.
+#[derive(Debug, Clone, Copy)]
+pub struct BindingSubject<'a> {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its user.
+    pub user_id: UserId,
+    /// Its organisation.
+    pub tenant_id: TenantId,
+    /// Its key.
+    pub device_key: &'a PublicKey,
+    /// Its second key.
+    pub uv_key: Option<&'a PublicKey>,
+}
+
+impl std::fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerKeys").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! Held reads: entries in memory, woken by commits, each with a deadline.
+//!
+//! No wake-up is lost: register, read, then wait. A wake-up before the wait leaves a permit. A waiter holds no
+//! connection, no buffer of its own and never asks the database by itself: one task per node does, once a
+//! second, for all of them ([`crate::worker::poll`]). A full table answers as if `wait` were 0.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use countersign_core::wake::{WakeKey, WakeSink};
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId},
+    timestamp::Timestamp,
+};
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+
+struct Entry {
+    id: u64,
+    notify: Notify,
+    superseded: AtomicBool,
+    /// For a device: the inbox that the waiter has seen.
+    known: Mutex<Option<BTreeSet<ChallengeId>>>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<WakeKey, Vec<Arc<Entry>>>,
+    held: usize,
+}
+
+/// All held reads of this node.
+pub struct Waiters {
+    table: Mutex<Table>,
+    capacity: usize,
+    next_id: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Waiters {
+    /// An empty table for so many held reads.
+    pub fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            capacity,
+            next_id: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Each critical section leaves the table whole, so a panic elsewhere cannot have torn it.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to wait. `None`: the table is full or the server stops; answer at once.
+    ///
+    /// Call this before the first read, so that a change between read and wait is heard.
+    pub fn register(self: &Arc<Self>, key: WakeKey) -> Option<Waiter> {
+        let mut table = self.table();
+        if table.held >= self.capacity || self.stopping.load(Ordering::SeqCst) {
+            return None;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let entry =
+            Arc::new(Entry { id, notify: Notify::new(), superseded: AtomicBool::new(false), known: Mutex::default() });
+        let entries = table.entries.entry(key).or_default();
+        if matches!(key, WakeKey::Device(_)) {
+            // One held read per device: a newer one ends the older with the current set (protocol 5.2).
+            for older in entries.iter() {
+                older.superseded.store(true, Ordering::SeqCst);
+                older.notify.notify_one();
+            }
+        }
+        entries.push(Arc::clone(&entry));
+        table.held += 1;
+        metrics::gauge!("countersign_held_reads").increment(1.0);
+        Some(Waiter { key, entry, waiters: Arc::clone(self) })
+    }
+
+    fn forget(&self, key: WakeKey, id: u64) {
+        let mut table = self.table();
+        if let Some(entries) = table.entries.get_mut(&key) {
+            entries.retain(|entry| entry.id != id);
+            if entries.is_empty() {
+                table.entries.remove(&key);
+            }
+            table.held -= 1;
+            metrics::gauge!("countersign_held_reads").decrement(1.0);
+        }
+    }
+
+    /// Ends all held reads with what is true now, and refuses new ones.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for entry in self.table().entries.values().flatten() {
+            entry.notify.notify_one();
+        }
+    }
+
+    /// Whether [`Self::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The challenges that somebody waits for.
+    pub fn challenges(&self) -> Vec<ChallengeId> {
+        let table = self.table();
+        let ids = table.entries.keys().filter_map(|key| match key {
+            WakeKey::Challenge(id) => Some(*id),
+            WakeKey::Device(_) => None,
+        });
+        ids.collect()
+    }
+
+    /// The devices that wait.
+    pub fn devices(&self) -> Vec<DeviceId> {
+        let table = self.table();
+        let ids = table.entries.keys().filter_map(|key| match key {
+            WakeKey::Device(id) => Some(*id),
+            WakeKey::Challenge(_) => None,
+        });
+        ids.collect()
+    }
+
+    /// Wakes the device's waiters that have seen another inbox than this one.
+    pub fn compare_inbox(&self, device_id: DeviceId, inbox: &BTreeSet<ChallengeId>) {
+        let table = self.table();
+        for entry in table.entries.get(&WakeKey::Device(device_id)).into_iter().flatten() {
+            let known = entry.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.as_ref().is_some_and(|known| known != inbox) {
+                entry.notify.notify_one();
+            }
+        }
+    }
+}
+
+impl WakeSink for Waiters {
+    fn wake(&self, keys: &[WakeKey]) {
+        let table = self.table();
+        for entry in keys.iter().filter_map(|key| table.entries.get(key)).flatten() {
+            entry.notify.notify_one();
+        }
+    }
+}
+
+/// One held read. Leaves the table when dropped, also when its client hangs up.
+pub struct Waiter {
+    key: WakeKey,
+    entry: Arc<Entry>,
+    waiters: Arc<Waiters>,
+}
+
+impl Waiter {
+    /// What a device's waiter has seen, for the node's poller.
+    pub fn has_seen(&self, inbox: BTreeSet<ChallengeId>) {
+        *self.entry.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbox);
+    }
+
+    /// Waits for a wake-up or for `until`. `false`: answer now, whatever is true.
+    pub async fn wait(&self, clock: &dyn Clock, until: Timestamp) -> bool {
+        if !self.may_go_on() {
+            return false;
+        }
+        tokio::select! {
+            () = self.entry.notify.notified() => self.may_go_on(),
+            () = clock.sleep_until(until) => true,
+        }
+    }
+
+    fn may_go_on(&self) -> bool {
+        !self.waiters.is_stopping() && !self.entry.superseded.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.waiters.forget(self.key, self.entry.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::entropy::new_id;
+
+    use super::*;
+    use crate::{clock::SystemClock, entropy::SystemEntropy};
+
+    fn key() -> WakeKey {
+        WakeKey::Challenge(new_id(Timestamp::from_seconds(1), &SystemEntropy::default()))
+    }
+
+    fn far() -> Timestamp {
+        SystemClock.now().plus_seconds(60)
+    }
+
+    #[tokio::test]
+    async fn a_wake_up_between_read_and_wait_is_heard() {
+        let waiters = Waiters::new(10);
+        let key = key();
+        let waiter = waiters.register(key).unwrap();
+        waiters.wake(&[key]);
+        assert!(waiter.wait(&SystemClock, far()).await);
+    }
+
+    #[tokio::test]
+    async fn a_newer_read_of_a_device_ends_the_older() {
+        let waiters = Waiters::new(10);
+        let key = WakeKey::Device(new_id(Timestamp::from_seconds(1), &SystemEntropy::default()));
+        let older = waiters.register(key).unwrap();
+        let _newer = waiters.register(key).unwrap();
+        assert!(!older.wait(&SystemClock, far()).await);
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_a_dropped_waiter_makes_room() {
+        let waiters = Waiters::new(1);
+        let first = waiters.register(key()).unwrap();
+        assert!(waiters.register(key()).is_none());
+        drop(first);
+        assert!(waiters.register(key()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_held_reads_and_refuses_new_ones() {
+        let waiters = Waiters::new(10);
+        let waiter = waiters.register(key()).unwrap();
+        waiters.stop();
+        assert!(!waiter.wait(&SystemClock, far()).await);
+        assert!(waiters.register(key()).is_none());
+    }
+}
