@@ -108,6 +108,9 @@ CREATE TABLE enrollments (
     confirmation TEXT NOT NULL,
     purpose TEXT NOT NULL,
     ticket BLOB NOT NULL UNIQUE,
+    -- MACs by the server: whose ticket it is, and which keys claimed it. One that does not verify is an alarm.
+    seal TEXT NOT NULL,
+    claim_seal TEXT,
     -- What the claiming device shows; kept by a completed one, which knows a repeat by it; gone at any other end.
     code TEXT,
     wrong_codes INTEGER NOT NULL DEFAULT 0,

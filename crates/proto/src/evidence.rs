@@ -153,7 +153,9 @@ impl VerifiedEvidence {
         let require = |holds: bool, otherwise: EvidenceError| if holds { Ok(()) } else { Err(otherwise) };
         require(binding.iss == challenge.iss && response.aud == challenge.iss, EvidenceError::Issuer)?;
         require(binding.tenant == challenge.tenant.id, EvidenceError::Tenant)?;
-        require(binding.sub == challenge.sub, EvidenceError::User)?;
+        // Our id and the tenant's: renaming rows in the database makes nobody's key another person's.
+        let is_user = binding.sub == challenge.sub && binding.external_id == challenge.user.external_id;
+        require(is_user, EvidenceError::User)?;
         require(challenge.aud.contains(&binding.aud), EvidenceError::NotAddressed)?;
         require(response.iss == binding.aud, EvidenceError::Device)?;
         require(response.sub == challenge.jti, EvidenceError::AnotherChallenge)?;

@@ -31,6 +31,8 @@ pub struct BoundKey {
     pub signer: Signer,
     /// The key.
     pub public_key: PublicKey,
+    /// The tenant's id of the user, as the statement says.
+    pub external_id: String,
     /// The statement.
     pub binding: StoredBinding,
 }
@@ -123,13 +125,12 @@ impl Keyring {
         if known.is_some() {
             return known;
         }
-        let device = (signer.device_id, signer.user_id, signer.tenant_id);
-        if !self.keys.binds(&binding, device, &public_key, signer.role) {
+        let Some(claims) = self.keys.binds(&binding, &signer, &public_key) else {
             self.verified.invalidate(thumbprint);
             alarm::raise("device_binding_invalid", &signer.device_id.to_string());
             return None;
-        }
-        let bound = Arc::new(BoundKey { signer, public_key, binding });
+        };
+        let bound = Arc::new(BoundKey { signer, public_key, external_id: claims.external_id, binding });
         self.verified.insert(thumbprint.clone(), Arc::clone(&bound));
         Some(bound)
     }

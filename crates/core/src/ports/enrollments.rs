@@ -37,6 +37,8 @@ pub struct CreateEnrollment {
     pub purpose: EnrollmentPurpose,
     /// It ends then.
     pub expires_at: Timestamp,
+    /// The server's MAC over whose ticket it is: nobody who can write the database can give it to another user.
+    pub seal: String,
 }
 
 /// Whose ticket it is: facts that never change, whatever state the enrollment is in.
@@ -56,6 +58,10 @@ pub struct TicketHolder {
     pub confirmation: Confirmation,
     /// What the device will be for.
     pub purpose: EnrollmentPurpose,
+    /// It ends then.
+    pub expires_at: Timestamp,
+    /// As [`CreateEnrollment::seal`]; to be verified before anything above is believed.
+    pub seal: String,
 }
 
 /// How the new device gets active.
@@ -96,6 +102,9 @@ pub struct ClaimTicket {
     pub uv_key: Option<NewKey>,
     /// How it gets active.
     pub activation: Activation,
+    /// The server's MAC over the device and its keys: nobody who can write the database can swap a key before it is
+    /// confirmed.
+    pub claim_seal: String,
     /// The limit on pending, active and suspended devices of the user.
     pub max_devices_per_user: u32,
     /// What a byte-identical repeat gets.
@@ -122,6 +131,10 @@ pub struct ClaimedDevice {
     pub device_id: DeviceId,
     /// Its user.
     pub user_id: UserId,
+    /// The tenant's id of this user.
+    pub external_id: String,
+    /// As [`ClaimTicket::claim_seal`]; to be verified before the keys are believed.
+    pub claim_seal: String,
     /// Uncompressed SEC1.
     pub device_key: Vec<u8>,
     /// Uncompressed SEC1.

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{devices::DeviceSummary, users::{UserReference, UserSummary}},
+    api::{
+        devices::DeviceSummary,
+        users::{UserReference, UserSummary},
+    },
     evidence::Evidence,
     ids::{ChallengeId, DeviceId},
     timestamp::Timestamp,

@@ -98,6 +98,7 @@ fn whatever_does_not_belong_together_proves_nothing() {
         ("binding's issuer", |case| case.binding["iss"] = json!("https://other"), EvidenceError::Issuer),
         ("challenge's issuer", |case| case.challenge["iss"] = json!("https://other"), EvidenceError::Issuer),
         ("response's audience", |case| case.response["aud"] = json!("https://other"), EvidenceError::Issuer),
+        ("binding's external id", |case| case.binding["external_id"] = json!("mallory"), EvidenceError::User),
         ("binding's tenant", |case| case.binding["tenant"] = json!("t2"), EvidenceError::Tenant),
         ("challenge's tenant", |case| case.challenge["tenant"]["id"] = json!("t2"), EvidenceError::Tenant),
         ("binding's user", |case| case.binding["sub"] = json!("other"), EvidenceError::User),

@@ -60,7 +60,7 @@ impl KeyFileError {
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyFile {
     version: u32,
-    /// Ties numbers to challenges; see [`super::ServerKeys::number_mac`].
+    /// The key of the seals; see [`super::Seals`].
     mac_key: Zeroizing<String>,
     keys: Vec<PrivateKey>,
 }

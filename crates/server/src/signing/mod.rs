@@ -5,25 +5,29 @@
 //! To add a kind that the server signs: its claims in `countersign-proto`, then [`ServerKeys::sign`].
 
 mod key_file;
+mod seals;
 
 use std::{collections::HashMap, path::Path};
 
-use aws_lc_rs::hmac;
 use countersign_core::{
     device::{KeyRole, StoredBinding},
     entropy::{Entropy, new_id},
+    verify::Signer,
 };
 use countersign_proto::{
     ids::{BindingId, ChallengeId, DeviceId, TenantId, UserId},
     jose::{
-        Claims, Jwks, PublicKey, ServerKey, SigningKey, Thumbprint, base64url,
+        Claims, Jwks, PublicKey, ServerKey, SigningKey, Thumbprint,
         claims::{BindingClaims, ConfirmationKey},
         verify_server,
     },
     timestamp::Timestamp,
 };
 
-pub use self::key_file::KeyFileError;
+pub use self::{
+    key_file::KeyFileError,
+    seals::{Sealed, Seals},
+};
 
 /// The server's keys, as loaded at start.
 pub struct ServerKeys {
@@ -31,7 +35,7 @@ pub struct ServerKeys {
     current: SigningKey,
     published: Jwks,
     by_thumbprint: HashMap<Thumbprint, ServerKey>,
-    number_mac: hmac::Key,
+    seals: Seals,
 }
 
 /// The server could not sign: its key or its random source is broken. Becomes a bare 500.
@@ -59,9 +63,9 @@ impl ServerKeys {
             let found = published.find(&thumbprint).ok_or_else(|| KeyFileError::corrupt(path))?;
             by_thumbprint.insert(thumbprint, found);
         }
-        let number_mac = hmac::Key::new(hmac::HMAC_SHA256, file.mac_key());
+        let seals = Seals::new(file.mac_key());
         let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
-        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, number_mac })
+        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals })
     }
 
     /// `iss` and `aud` of all signatures.
@@ -119,6 +123,7 @@ impl ServerKeys {
             aud: subject.device_id.to_string(),
             sub: subject.user_id.to_string(),
             tenant: subject.tenant_id.to_string(),
+            external_id: subject.external_id.to_owned(),
             iat: now.as_seconds(),
             jti: id.to_string(),
             cnf: ConfirmationKey { jwk: subject.device_key.to_jwk() },
@@ -127,43 +132,31 @@ impl ServerKeys {
         Ok(StoredBinding { id, jws: self.sign(&claims)? })
     }
 
-    /// Whether we signed that `key` is this device's key of this role.
-    pub fn binds(
-        &self,
-        binding: &StoredBinding,
-        device: (DeviceId, UserId, TenantId),
-        key: &PublicKey,
-        role: KeyRole,
-    ) -> bool {
-        let Ok(claims) = self.verify::<BindingClaims>(&binding.jws) else { return false };
-        let (device_id, user_id, tenant_id) = device;
-        let jwk = match role {
-            KeyRole::Device => Some(claims.cnf.jwk),
-            KeyRole::UserVerification => claims.uv_jwk,
+    /// What we signed, if it says that `key` is this device's key of this role.
+    pub fn binds(&self, binding: &StoredBinding, signer: &Signer, key: &PublicKey) -> Option<BindingClaims> {
+        let claims = self.verify::<BindingClaims>(&binding.jws).ok()?;
+        let jwk = match signer.role {
+            KeyRole::Device => Some(&claims.cnf.jwk),
+            KeyRole::UserVerification => claims.uv_jwk.as_ref(),
         };
-        claims.iss == self.issuer
-            && claims.aud == device_id.to_string()
-            && claims.sub == user_id.to_string()
-            && claims.tenant == tenant_id.to_string()
+        let is_theirs = claims.iss == self.issuer
+            && claims.aud == signer.device_id.to_string()
+            && claims.sub == signer.user_id.to_string()
+            && claims.tenant == signer.tenant_id.to_string()
             && claims.jti == binding.id.to_string()
-            && jwk == Some(key.to_jwk())
+            && jwk == Some(&key.to_jwk());
+        is_theirs.then_some(claims)
     }
 
-    /// What ties a challenge to its number without telling it: signed into the challenge, so that a rewritten
-    /// database cannot make a wrong number right.
-    pub fn number_mac(&self, challenge_id: ChallengeId, number: &str) -> String {
-        base64url::encode(hmac::sign(&self.number_mac, number_message(challenge_id, number).as_bytes()))
+    /// Whether `number` is the one that we signed into the challenge as `number_mac`.
+    pub fn is_right_number(&self, number_mac: Option<&str>, challenge_id: ChallengeId, number: &str) -> bool {
+        number_mac.is_some_and(|mac| self.seals.holds(mac, &Sealed::Number { challenge_id, number }))
     }
 
-    /// Whether `number` is the one behind `mac`; compares in constant time.
-    pub fn is_right_number(&self, mac: Option<&str>, challenge_id: ChallengeId, number: &str) -> bool {
-        let Some(tag) = mac.and_then(base64url::decode) else { return false };
-        hmac::verify(&self.number_mac, number_message(challenge_id, number).as_bytes(), &tag).is_ok()
+    /// MACs over rows that carry no signature.
+    pub const fn seals(&self) -> &Seals {
+        &self.seals
     }
-}
-
-fn number_message(challenge_id: ChallengeId, number: &str) -> String {
-    format!("countersign number:{challenge_id}:{number}")
 }
 
 /// Whose keys a binding states.
@@ -175,6 +168,8 @@ pub struct BindingSubject<'a> {
     pub user_id: UserId,
     /// Its organisation.
     pub tenant_id: TenantId,
+    /// The tenant's id of the user.
+    pub external_id: &'a str,
     /// Its key.
     pub device_key: &'a PublicKey,
     /// Its second key.

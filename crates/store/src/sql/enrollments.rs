@@ -58,7 +58,7 @@ impl Enrollments for Database {
     async fn ticket_holder(&self, ticket: Digest) -> Result<Option<TicketHolder>, StoreError> {
         let by_ticket = "-- ticket_holder
             SELECT enrollments.id AS id, enrollments.tenant_id AS tenant_id, tenants.name AS tenant_name, policy,
-                user_id, external_id, display_name, confirmation, purpose
+                user_id, external_id, display_name, confirmation, purpose, expires_at, seal
             FROM enrollments
             JOIN tenants ON tenants.id = enrollments.tenant_id
             JOIN users ON users.id = enrollments.user_id AND users.tenant_id = enrollments.tenant_id
@@ -72,10 +72,11 @@ impl Enrollments for Database {
 
     async fn claimed_device(&self, tenant_id: TenantId, id: EnrollmentId) -> Result<Option<ClaimedDevice>, StoreError> {
         let claimed = "-- claimed_device
-            SELECT devices.id AS device_id, devices.user_id AS user_id, device_key.public_key AS device_key,
-                uv_key.public_key AS uv_key
+            SELECT devices.id AS device_id, devices.user_id AS user_id, external_id, claim_seal,
+                device_key.public_key AS device_key, uv_key.public_key AS uv_key
             FROM enrollments
             JOIN devices ON devices.id = enrollments.device_id AND devices.tenant_id = enrollments.tenant_id
+            JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
             JOIN device_keys AS device_key ON device_key.thumbprint = devices.key_thumbprint
                 AND device_key.device_id = devices.id
             LEFT JOIN device_keys AS uv_key ON uv_key.thumbprint = devices.uv_thumbprint
@@ -121,8 +122,9 @@ impl Plain for CreateEnrollment {
         let user = name_user(self, tx).await?;
         let insert = "-- create_enrollment
             INSERT INTO enrollments
-                (id, tenant_id, user_id, status, confirmation, purpose, ticket, expires_at, created_at, decision_id)
-            VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9)";
+                (id, tenant_id, user_id, status, confirmation, purpose, ticket, expires_at, created_at, decision_id,
+                    seal)
+            VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10)";
         let insert = query(insert)
             .bind(self.id.as_uuid())
             .bind(self.stamp.tenant_id.as_uuid())
@@ -132,7 +134,8 @@ impl Plain for CreateEnrollment {
             .bind(self.ticket.as_ref())
             .bind(self.expires_at.as_millis())
             .bind(self.stamp.at.as_millis())
-            .bind(self.stamp.command_id.as_uuid());
+            .bind(self.stamp.command_id.as_uuid())
+            .bind(&self.seal);
         tx.execute(insert).await?;
         let mut events = vec![Event::new(&self.stamp, EventKind::EnrollmentCreated, about(user.id, self.id, None))];
         if user.id == self.new_user_id {
@@ -211,6 +214,8 @@ fn ticket_holder(row: &Row) -> Result<TicketHolder, StoreError> {
         user: user_name(&columns)?,
         confirmation: columns.word("confirmation")?,
         purpose: columns.word("purpose")?,
+        expires_at: columns.time("expires_at")?,
+        seal: columns.text("seal")?,
     })
 }
 
@@ -227,6 +232,8 @@ fn claimed_device(row: &Row) -> Result<ClaimedDevice, StoreError> {
     Ok(ClaimedDevice {
         device_id: columns.id("device_id")?,
         user_id: columns.id("user_id")?,
+        external_id: columns.text("external_id")?,
+        claim_seal: columns.text("claim_seal")?,
         device_key: columns.get("device_key")?,
         uv_key: columns.get("uv_key")?,
     })

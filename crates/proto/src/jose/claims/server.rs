@@ -20,6 +20,8 @@ pub struct BindingClaims {
     pub sub: String,
     /// The tenant's id.
     pub tenant: String,
+    /// The tenant's id of the user: renaming rows makes nobody's key another person's.
+    pub external_id: String,
     /// When it was signed, unix seconds.
     pub iat: i64,
     /// The binding's id.

@@ -41,7 +41,7 @@ pub(super) fn marked(kind: Kind) -> Value {
             "iss": "client", "aud": ISSUER, "iat": IAT, "jti": "q1", "htm": "POST", "htu": "https://x/y", "body_sha256": "aGFzaA",
         }),
         Kind::Binding => json!({
-            "iss": ISSUER, "aud": DEVICE, "sub": "user", "tenant": "t1", "iat": IAT, "jti": "b1", "cnf": {"jwk": jwk},
+            "iss": ISSUER, "aud": DEVICE, "sub": "user", "tenant": "t1", "external_id": "alice", "iat": IAT, "jti": "b1", "cnf": {"jwk": jwk},
             "uv_jwk?": jwk,
         }),
         Kind::Challenge => challenge(),

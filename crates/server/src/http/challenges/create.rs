@@ -40,6 +40,7 @@ use crate::{
         problem::{ApiError, ApiResult},
         state::App,
     },
+    signing::Sealed,
 };
 
 /// How often a change of the user's devices may come between reading and writing.
@@ -168,7 +169,10 @@ impl Draft<'_> {
             policy_version: policy.version,
             azp: caller.caller.client_id.to_string(),
             client_reference_sha256: text.client_reference.as_deref().map(client_reference_digest),
-            number_mac: drawn.number.as_deref().map(|number| app.keys.number_mac(id, number)),
+            number_mac: drawn.number.as_deref().map(|number| {
+                let content = Sealed::Number { challenge_id: id, number };
+                app.keys.seals().seal(&content)
+            }),
         };
         let jws = app.keys.sign(&claims)?;
         if jws.len() > Kind::Challenge.max_bytes() {

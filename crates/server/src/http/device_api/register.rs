@@ -29,13 +29,14 @@ use countersign_proto::{
 
 use super::show_user;
 use crate::{
+    alarm,
     http::{
         access::RequestId,
         body::Artefact,
         problem::{ApiError, ApiResult},
         state::App,
     },
-    signing::BindingSubject,
+    signing::{BindingSubject, Sealed},
 };
 
 /// Registers a device: a ticket turns into a key that is a user's.
@@ -59,11 +60,13 @@ pub async fn handle(
     let ticket = Ticket::digest_of(&claims.ticket);
     let holder = app.store.ticket_holder(ticket).await?.ok_or_else(enrollment_not_found)?;
 
+    require_seal(&app, &holder, ticket)?;
     let device_id: DeviceId = app.new_id(now);
     let subject = BindingSubject {
         device_id,
         user_id: holder.user.id,
         tenant_id: holder.tenant_id,
+        external_id: &holder.user.external_id,
         device_key: &device_key,
         uv_key: registration.uv_key.as_ref(),
     };
@@ -81,6 +84,7 @@ pub async fn handle(
         device_key: NewKey::from(&device_key),
         uv_key: registration.uv_key.as_ref().map(NewKey::from),
         activation,
+        claim_seal: seal_claim(&app, &holder, &subject),
         max_devices_per_user: holder.max_devices_per_user,
         reply: Reply { artefact, body: reply.clone(), expires_at: now.plus_seconds(limits::REPLAY_SECONDS) },
     };
@@ -137,6 +141,35 @@ fn prepare(
         }
     };
     Ok((activation, reply))
+}
+
+/// Whose ticket it is must be what we wrote: a rewritten row makes nobody's key another person's.
+fn require_seal(app: &App, holder: &TicketHolder, ticket: Digest) -> ApiResult<()> {
+    let content = Sealed::Ticket {
+        enrollment_id: holder.enrollment_id,
+        tenant_id: holder.tenant_id,
+        external_id: &holder.user.external_id,
+        ticket,
+        confirmation: holder.confirmation,
+        purpose: holder.purpose,
+        expires_at: holder.expires_at,
+    };
+    if app.keys.seals().holds(&holder.seal, &content) {
+        return Ok(());
+    }
+    alarm::raise("ticket_seal", &holder.enrollment_id.to_string());
+    Err(ApiError::internal("ticket_seal"))
+}
+
+fn seal_claim(app: &App, holder: &TicketHolder, subject: &BindingSubject<'_>) -> String {
+    app.keys.seals().seal(&Sealed::Claim {
+        enrollment_id: holder.enrollment_id,
+        tenant_id: holder.tenant_id,
+        external_id: subject.external_id,
+        device_id: subject.device_id,
+        device_key: subject.device_key,
+        uv_key: subject.uv_key,
+    })
 }
 
 fn enrollment_not_found() -> ApiError {

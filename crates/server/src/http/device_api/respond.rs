@@ -27,6 +27,7 @@ use countersign_proto::{
 
 use super::artefact;
 use crate::{
+    alarm,
     http::{
         access::RequestId,
         body::Artefact,
@@ -112,6 +113,11 @@ impl Attempt<'_> {
         };
         let Some(record) = record else { return self.refuse_unknown().await };
         let signed = self.app.decisions.signed_text(&record.facts)?;
+        if signed.sub == bound.signer.user_id.to_string() && signed.user.external_id != bound.external_id {
+            // We signed both: somebody has renamed users in the database.
+            alarm::raise("user_renamed", &bound.signer.user_id.to_string());
+            return Err(ApiError::internal("user_renamed"));
+        }
         let judged = verify::judge(&record.facts, &signed, &bound.signer, &self.claims, |number| {
             self.app.keys.is_right_number(signed.number_mac.as_deref(), record.facts.id, number)
         });

@@ -20,13 +20,14 @@ use countersign_proto::{
 
 use super::{find, parse, show_enrollment};
 use crate::{
+    alarm,
     http::{
         access::ApiCaller,
         body::StrictJson,
         problem::{ApiError, ApiResult},
         state::App,
     },
-    signing::BindingSubject,
+    signing::{BindingSubject, Sealed},
 };
 
 /// Activates the device that shows this code.
@@ -72,9 +73,15 @@ async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) 
         });
     };
     let key = |sec1: &[u8]| PublicKey::from_sec1(sec1).map_err(|_| ApiError::internal("a stored key is no key"));
-    let ClaimedDevice { device_id, user_id, device_key, uv_key } = claimed;
+    let ClaimedDevice { device_id, user_id, external_id, claim_seal, device_key, uv_key } = claimed;
     let (device_key, uv_key) = (key(&device_key)?, uv_key.as_deref().map(key).transpose()?);
-    let subject = BindingSubject { device_id, user_id, tenant_id, device_key: &device_key, uv_key: uv_key.as_ref() };
+    let (external_id, device_key, uv_key) = (external_id.as_str(), &device_key, uv_key.as_ref());
+    let claim = Sealed::Claim { enrollment_id: id, tenant_id, external_id, device_id, device_key, uv_key };
+    if !app.keys.seals().holds(&claim_seal, &claim) {
+        alarm::raise("claim_seal", &id.to_string());
+        return Err(ApiError::internal("claim_seal"));
+    }
+    let subject = BindingSubject { device_id, user_id, tenant_id, external_id, device_key, uv_key };
     let binding = app.keys.sign_binding(&subject, now, app.entropy.as_ref())?;
     let command = ConfirmEnrollment { stamp: caller.stamp(app, now), id, device_id, code, binding };
     Ok(app.store.confirm_enrollment(command).await?)

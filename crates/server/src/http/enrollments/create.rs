@@ -14,11 +14,14 @@ use countersign_proto::{
 use qrcode::{EcLevel, QrCode, render::svg};
 
 use super::show_enrollment;
-use crate::http::{
-    access::ApiCaller,
-    body::StrictJson,
-    problem::{ApiError, ApiResult},
-    state::App,
+use crate::{
+    http::{
+        access::ApiCaller,
+        body::StrictJson,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+    signing::Sealed,
 };
 
 /// Invites a device of a user; the user is created if new.
@@ -38,6 +41,15 @@ pub async fn handle(
     let expires_at = created_at.plus_seconds(request.ttl_seconds);
     let ticket = Ticket::generate(app.entropy.as_ref());
     let id = app.new_id(now);
+    let seal = app.keys.seals().seal(&Sealed::Ticket {
+        enrollment_id: id,
+        tenant_id,
+        external_id: &request.external_id,
+        ticket: Ticket::digest_of(ticket.reveal()),
+        confirmation: request.confirmation,
+        purpose: request.purpose,
+        expires_at,
+    });
     let command = CreateEnrollment {
         stamp: caller.stamp(&app, now),
         id,
@@ -48,6 +60,7 @@ pub async fn handle(
         confirmation: request.confirmation,
         purpose: request.purpose,
         expires_at,
+        seal,
     };
     let user = app.store.create_enrollment(command).await?;
     let record = EnrollmentRecord {

@@ -57,7 +57,7 @@ async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Fail
     };
     let update = "-- use_ticket
         UPDATE enrollments SET status = $6, code = $7, device_id = $8, device_name = $9, device_platform = $10,
-            key_thumbprint = $11, decision_id = $12
+            key_thumbprint = $11, decision_id = $12, claim_seal = $13
         WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND ticket = $4 AND status = 'pending' AND expires_at > $5";
     let update = query(update)
         .bind(command.enrollment_id.as_uuid())
@@ -71,7 +71,8 @@ async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Fail
         .bind(&command.description.name)
         .bind(command.description.platform.as_str())
         .bind(command.device_key.thumbprint.as_str())
-        .bind(command.stamp.command_id.as_uuid());
+        .bind(command.stamp.command_id.as_uuid())
+        .bind(&command.claim_seal);
     Ok(tx.execute(update).await? == 1)
 }
 

@@ -1,0 +1,132 @@
+//! Seals: MACs over rows that carry no signature, under a key of the key file.
+//!
+//! What a seal covers cannot be rewritten in the database unseen. A seal is for this server alone; what others
+//! verify is signed. To add one: a variant of [`Sealed`] with all that must not change.
+
+use aws_lc_rs::hmac;
+use countersign_core::digest::Digest;
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId},
+    jose::{PublicKey, base64url},
+    timestamp::Timestamp,
+    vocabulary::{Confirmation, EnrollmentPurpose, Word as _},
+};
+use serde_json::json;
+
+/// What a seal covers.
+#[derive(Debug, Clone, Copy)]
+pub enum Sealed<'a> {
+    /// A challenge's number: signed into the challenge, it says nothing to a device, and a rewritten database
+    /// cannot make a wrong number right.
+    Number {
+        /// The challenge.
+        challenge_id: ChallengeId,
+        /// Its number.
+        number: &'a str,
+    },
+    /// Whose ticket it is: it cannot be given to another user.
+    Ticket {
+        /// The enrollment.
+        enrollment_id: EnrollmentId,
+        /// Its organisation.
+        tenant_id: TenantId,
+        /// The tenant's id of its user.
+        external_id: &'a str,
+        /// The ticket's digest.
+        ticket: Digest,
+        /// Whether a code is typed back.
+        confirmation: Confirmation,
+        /// What the device will be for.
+        purpose: EnrollmentPurpose,
+        /// Its end.
+        expires_at: Timestamp,
+    },
+    /// Which keys claimed it: they cannot be swapped before they are confirmed.
+    Claim {
+        /// The enrollment.
+        enrollment_id: EnrollmentId,
+        /// Its organisation.
+        tenant_id: TenantId,
+        /// The tenant's id of its user.
+        external_id: &'a str,
+        /// The device.
+        device_id: DeviceId,
+        /// Its key.
+        device_key: &'a PublicKey,
+        /// Its second key.
+        uv_key: Option<&'a PublicKey>,
+    },
+}
+
+impl Sealed<'_> {
+    /// One text per content: JSON, so that no two contents run into the same one.
+    fn text(&self) -> String {
+        let text = match self {
+            Self::Number { challenge_id, number } => json!(["number", challenge_id, number]),
+            Self::Ticket { enrollment_id, tenant_id, external_id, ticket, confirmation, purpose, expires_at } => {
+                json!([
+                    "ticket",
+                    enrollment_id,
+                    tenant_id,
+                    external_id,
+                    ticket.to_b64u(),
+                    confirmation.as_str(),
+                    purpose.as_str(),
+                    expires_at.as_millis()
+                ])
+            }
+            Self::Claim { enrollment_id, tenant_id, external_id, device_id, device_key, uv_key } => json!([
+                "claim",
+                enrollment_id,
+                tenant_id,
+                external_id,
+                device_id,
+                device_key.thumbprint().as_str(),
+                uv_key.map(|key| key.thumbprint().to_string())
+            ]),
+        };
+        text.to_string()
+    }
+}
+
+/// The key of the seals.
+pub struct Seals(hmac::Key);
+
+impl Seals {
+    /// From the key file.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// The seal over this content, b64u.
+    pub fn seal(&self, content: &Sealed<'_>) -> String {
+        base64url::encode(hmac::sign(&self.0, content.text().as_bytes()))
+    }
+
+    /// Whether `seal` is ours over this content; compares in constant time.
+    pub fn holds(&self, seal: &str, content: &Sealed<'_>) -> bool {
+        base64url::decode(seal).is_some_and(|tag| hmac::verify(&self.0, content.text().as_bytes(), &tag).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_core::entropy::new_id;
+
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn a_seal_holds_for_its_own_content_and_key_only() {
+        let (one, other) = (Seals::new(b"one"), Seals::new(b"other"));
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let (challenge_id, another) = (new_id(now, &SystemEntropy::default()), new_id(now, &SystemEntropy::default()));
+        let content = Sealed::Number { challenge_id, number: "042137" };
+        let seal = one.seal(&content);
+        assert!(one.holds(&seal, &content));
+        assert!(!one.holds(&seal, &Sealed::Number { challenge_id, number: "042138" }));
+        assert!(!one.holds(&seal, &Sealed::Number { challenge_id: another, number: "042137" }));
+        assert!(!other.holds(&seal, &content));
+        assert!(!one.holds("", &content));
+    }
+}
