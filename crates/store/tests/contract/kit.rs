@@ -1,0 +1,210 @@
+//! A fresh database of each kind for a test, gone when the test is over.
+//!
+//! SQLite lives in a temporary folder; PostgreSQL is the cluster named by `DATABASE_URL`, in which each test makes
+//! a database of its own. Must never skip a database: a test that ran on one of the two has not run.
+//! To add a kind of database: a variant here.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr as _,
+    sync::{Arc, Mutex},
+};
+
+use countersign_core::{
+    ports::Store,
+    wake::{WakeKey, WakeSink},
+};
+use countersign_store::{ConnectError, Options, connect};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use tempfile::TempDir;
+
+/// A database that only this test knows.
+pub(crate) struct Database {
+    /// For SQLite the file, for both a name that nobody else has.
+    folder: TempDir,
+    /// The cluster, for PostgreSQL.
+    cluster: Option<PgConnectOptions>,
+}
+
+impl Database {
+    /// One of each kind, empty.
+    pub(crate) async fn each() -> Vec<Self> {
+        vec![Self::sqlite(), Self::postgres().await]
+    }
+
+    pub(crate) fn sqlite() -> Self {
+        Self { folder: TempDir::new().unwrap(), cluster: None }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let cluster = PgConnectOptions::from_str(&cluster_url()).unwrap().disable_statement_logging();
+        let database = Self { folder: TempDir::new().unwrap(), cluster: Some(cluster) };
+        database.administer(format!("CREATE DATABASE {}", database.name())).await;
+        database
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// The file, if it is SQLite's.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("store.db")
+    }
+
+    /// As in `database.url`.
+    pub(crate) fn url(&self) -> String {
+        match &self.cluster {
+            None => format!("sqlite://{}", self.path().display()),
+            Some(_) => {
+                let (server, _) = cluster_url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+                format!("{server}/{}", self.name())
+            }
+        }
+    }
+
+    /// A node on this database.
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+        self.open_with(options(), Arc::new(Wakes::default())).await.unwrap()
+    }
+
+    /// A node with these bounds, whose wake-ups `sink` hears.
+    pub(crate) async fn open_with(
+        &self,
+        options: Options,
+        sink: Arc<dyn WakeSink>,
+    ) -> Result<Arc<dyn Store>, ConnectError> {
+        connect(&self.url(), options, sink).await
+    }
+
+    /// Runs SQL behind the store's back; the same text on both. Values are written into the text.
+    pub(crate) async fn tamper(&self, sql: &str) -> u64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.cluster {
+            None => self.sqlite_connection().await.execute(sql).await.unwrap().rows_affected(),
+            Some(_) => self.postgres_connection().await.execute(sql).await.unwrap().rows_affected(),
+        }
+    }
+
+    /// The first column, as text, of whatever the SQL yields; the same text on both.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.cluster {
+            None => sqlx::query_scalar(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap(),
+            Some(_) => sqlx::query_scalar(sql).fetch_all(&mut self.postgres_connection().await).await.unwrap(),
+        }
+    }
+
+    /// A number.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.cluster {
+            None => sqlx::query_scalar(sql).fetch_one(&mut self.sqlite_connection().await).await.unwrap(),
+            Some(_) => sqlx::query_scalar(sql).fetch_one(&mut self.postgres_connection().await).await.unwrap(),
+        }
+    }
+
+    async fn sqlite_connection(&self) -> sqlx::SqliteConnection {
+        sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
+    }
+
+    async fn postgres_connection(&self) -> PgConnection {
+        self.cluster.clone().unwrap().database(&self.name()).connect().await.unwrap()
+    }
+
+    /// Runs a command on the cluster itself.
+    pub(crate) async fn administer(&self, sql: String) {
+        let mut connection = self.cluster.as_ref().unwrap().connect().await.unwrap();
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+
+    /// Ends every connection to this database, as an operator or a crash would.
+    pub(crate) async fn end_connections(&self) {
+        let name = self.name();
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        self.administer(end).await;
+    }
+
+    /// The database's own name in the cluster.
+    pub(crate) fn name(&self) -> String {
+        name_of(self.folder.path())
+    }
+}
+
+fn name_of(folder: &Path) -> String {
+    let random = folder.file_name().unwrap().to_str().unwrap();
+    // Case would be lost, and with it some of the randomness: spell the bytes.
+    let hex: String = random.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("test_{hex}")
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Some(cluster) = self.cluster.clone() else { return };
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name());
+        // A thread with a runtime of its own: this one may be the one that is ending.
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                if let Ok(mut connection) = cluster.connect().await {
+                    let _ = connection.execute(AssertSqlSafe(sql)).await;
+                }
+            });
+        };
+        let _ = std::thread::spawn(work).join();
+    }
+}
+
+/// Small pools: hundreds of stores are open at once.
+pub(crate) fn options() -> Options {
+    Options { read_connections: 2, ..Options::default() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how the script that starts the cluster tells where it is")]
+fn cluster_url() -> String {
+    let url = std::env::var("DATABASE_URL").unwrap_or_default();
+    assert!(
+        url.starts_with("postgres"),
+        "these tests run on PostgreSQL too: use `make test`, or scripts/with-postgres.sh cargo test …"
+    );
+    url
+}
+
+/// Remembers every wake-up.
+#[derive(Default)]
+pub(crate) struct Wakes {
+    keys: Mutex<Vec<WakeKey>>,
+    heard: tokio::sync::Notify,
+}
+
+impl WakeSink for Wakes {
+    fn wake(&self, keys: &[WakeKey]) {
+        self.keys.lock().unwrap().extend_from_slice(keys);
+        self.heard.notify_waiters();
+    }
+}
+
+impl Wakes {
+    /// Takes what was heard so far.
+    pub(crate) fn take(&self) -> Vec<WakeKey> {
+        let mut keys = std::mem::take(&mut *self.keys.lock().unwrap());
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Waits until `key` is heard.
+    pub(crate) async fn hear(&self, key: WakeKey) {
+        let wait = async {
+            loop {
+                let mut heard = std::pin::pin!(self.heard.notified());
+                heard.as_mut().enable();
+                if self.keys.lock().unwrap().contains(&key) {
+                    return;
+                }
+                heard.await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.expect("a wake-up");
+    }
+}

@@ -1,0 +1,13 @@
+//! The store's contract, on SQLite and on PostgreSQL: every method of every port.
+//!
+//! A test is a sentence and runs on a fresh database of each kind. To add one: a function in its noun's file that
+//! goes through `World::each()`.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in a test a panic is the report")]
+
+mod api_clients;
+mod devices;
+mod enrollments;
+mod kit;
+mod tenants;
+mod users;
+mod world;
