@@ -59,8 +59,8 @@ impl PublicKey {
     /// [`InvalidKey`] for another length or form and for a point off the curve.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let sec1: [u8; POINT_BYTES] = bytes.try_into().map_err(|_| InvalidKey)?;
-        // A first byte that announces another form (compressed, hybrid, infinity) contradicts the 65 bytes and is
-        // refused here; so is a point off the curve.
+        // Of 65 bytes the parser takes only the uncompressed form (tag 4; it knows no hybrid form), and only
+        // points on the curve.
         p256::PublicKey::from_sec1_bytes(&sec1).map_err(|_| InvalidKey)?;
         Ok(Self { sec1 })
     }
