@@ -79,7 +79,7 @@ pub enum Refusal {
 
 /// Steps 4, 6, 7, 9 and 10: all that follows from facts which never change.
 ///
-/// `path_id` is the challenge named in the path; `is_right_number` compares in constant time.
+/// `facts` are those of the challenge that the path names; `is_right_number` compares in constant time.
 ///
 /// # Errors
 /// The first [`Refusal`] in the protocol's order.
@@ -223,3 +223,6 @@ pub fn amr(role: KeyRole, uv: Option<countersign_proto::vocabulary::UvMethod>) -
     }
     methods.into_iter().map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests;
