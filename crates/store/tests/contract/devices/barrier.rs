@@ -1,0 +1,133 @@
+//! The barrier (protocol 10.1): what a suspension or revocation ends, and that nothing slips past it.
+
+use std::sync::Arc;
+
+use countersign_core::{
+    device::StatusChange,
+    event::EventKind,
+    ports::{
+        challenges::DecideOutcome, devices::ChangeDeviceStatusOutcome as Outcome, notifications::ClaimNotifications,
+    },
+    verify::Verdict,
+};
+use countersign_proto::{
+    ids::ChallengeId,
+    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus},
+};
+
+use super::REVOKE;
+use crate::world::{NOW, Phone, World};
+
+const APPROVE: Verdict = Verdict::Approve { with_number: true };
+
+async fn state(world: &World, id: ChallengeId) -> (ChallengeStatus, Option<ChallengeReason>) {
+    let challenge = world.store.challenge(id).await.unwrap().unwrap();
+    (challenge.status, challenge.reason)
+}
+
+async fn delivery(world: &World, id: ChallengeId, phone: &Phone) -> DeliveryState {
+    let deliveries = world.store.deliveries(world.tenant_id, id).await.unwrap();
+    deliveries.into_iter().find(|delivery| delivery.device_id == phone.id).unwrap().state
+}
+
+#[tokio::test]
+async fn what_was_addressed_to_nobody_else_ends_with_the_device() {
+    let ways = [(StatusChange::Suspend, ChallengeReason::DeviceSuspended), (REVOKE, ChallengeReason::DeviceRevoked)];
+    for world in World::each().await {
+        for (change, reason) in ways {
+            let (phone, other) = (world.phone("ada").await, world.phone("ada").await);
+            let only = world.challenge(&[&phone]).await;
+            let both = world.challenge(&[&phone, &other]).await;
+            let others = world.challenge(&[&other]).await;
+            let cancelled_before = world.count(EventKind::ChallengeCancelled).await;
+
+            let changed = world.change(phone.id, change).await;
+            let Outcome::Changed { cancelled, .. } = changed else { panic!("{changed:?}") };
+            assert_eq!(cancelled, [only]);
+            assert_eq!(state(&world, only).await, (ChallengeStatus::Cancelled, Some(reason)));
+            assert_eq!(state(&world, both).await, (ChallengeStatus::Pending, None));
+            assert_eq!(state(&world, others).await, (ChallengeStatus::Pending, None));
+            assert_eq!(delivery(&world, both, &phone).await, DeliveryState::Withdrawn);
+            assert_eq!(delivery(&world, both, &other).await, DeliveryState::Queued);
+            assert_eq!(world.count(EventKind::ChallengeCancelled).await, cancelled_before + 1);
+            let user = world.store.user(world.tenant_id, phone.user.id).await.unwrap().unwrap();
+            assert_eq!(user.pending_challenges, 2);
+
+            // And when the last of the addressed devices goes, the shared one ends too.
+            let changed = world.change(other.id, change).await;
+            let Outcome::Changed { mut cancelled, .. } = changed else { panic!("{changed:?}") };
+            cancelled.sort();
+            let mut wanted = vec![both, others];
+            wanted.sort();
+            assert_eq!(cancelled, wanted);
+            let user = world.store.user(world.tenant_id, phone.user.id).await.unwrap().unwrap();
+            assert_eq!(user.pending_challenges, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn resuming_revives_nothing() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let challenge = world.challenge(&[&phone]).await;
+        world.change(phone.id, StatusChange::Suspend).await;
+        world.change(phone.id, StatusChange::Resume).await;
+        let cancelled = (ChallengeStatus::Cancelled, Some(ChallengeReason::DeviceSuspended));
+        assert_eq!(state(&world, challenge).await, cancelled);
+        let outcome = world.store.decide_challenge(world.answer(&phone, challenge, APPROVE)).await;
+        assert_eq!(outcome, Ok(DecideOutcome::Closed(ChallengeStatus::Cancelled)));
+    }
+}
+
+#[tokio::test]
+async fn nothing_more_is_sent_to_a_device_that_is_gone() {
+    for world in World::each().await {
+        for change in [StatusChange::Suspend, REVOKE] {
+            let (phone, other) = (world.phone("ada").await, world.phone("ada").await);
+            world.challenge(&[&phone, &other]).await;
+            world.change(phone.id, change).await;
+            let lease = ClaimNotifications { lease: world.id(), now: NOW, lease_seconds: 10, limit: 100 };
+            let leased = world.store.claim_notifications(lease).await.unwrap();
+            assert!(leased.iter().all(|job| job.device_id != phone.id), "{leased:?}");
+            assert!(leased.iter().any(|job| job.device_id == other.id), "{leased:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_approve_commits_after_a_suspension_or_revocation_has_returned() {
+    for world in World::each().await {
+        let world = Arc::new(world);
+        let mut approved = 0;
+        for round in 0..60 {
+            let change = if round % 2 == 0 { StatusChange::Suspend } else { REVOKE };
+            let phone = world.phone("ada").await;
+            let challenge = world.challenge(&[&phone]).await;
+            let answer = world.answer(&phone, challenge, APPROVE);
+            let node = Arc::clone(&world);
+            let approve = tokio::spawn(async move { node.store.decide_challenge(answer).await.unwrap() });
+            if round % 3 == 0 {
+                // So that now and then the approve is the first.
+                tokio::task::yield_now().await;
+            }
+            let command = world.new_status(world.client, phone.id, change);
+            let changed = world.other.change_device_status(command).await.unwrap();
+            let at_return = state(&world, challenge).await;
+            let outcome = approve.await.unwrap();
+            assert_eq!(state(&world, challenge).await, at_return);
+            match (&outcome, at_return.0) {
+                (DecideOutcome::Won { .. }, ChallengeStatus::Approved) => approved += 1,
+                (DecideOutcome::Closed(ChallengeStatus::Cancelled), ChallengeStatus::Cancelled) => {}
+                (DecideOutcome::DeviceNotActive(status), ChallengeStatus::Cancelled) => {
+                    assert_ne!(*status, DeviceStatus::Active);
+                }
+                other => panic!("{other:?} beside {changed:?}"),
+            }
+            world.change(phone.id, REVOKE).await;
+        }
+        let decided = world.count(EventKind::ChallengeApproved).await;
+        assert_eq!(decided, approved);
+        assert_eq!(world.count(EventKind::ChallengeCancelled).await, 60 - approved);
+    }
+}
