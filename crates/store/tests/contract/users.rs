@@ -50,7 +50,7 @@ async fn an_external_id_finds_its_one_user() {
             consecutive_failures: 0,
             locked_until: None,
         };
-        assert_eq!(found, [wanted.clone()]);
+        assert_eq!(found, std::slice::from_ref(&wanted));
         assert_eq!(world.store.user(world.tenant_id, ada.id).await, Ok(Some(wanted)));
         assert_eq!(world.store.users(world.tenant_id, Some("nobody"), ALL).await, Ok(Vec::new()));
     }

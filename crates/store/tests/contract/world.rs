@@ -364,7 +364,8 @@ impl World {
 pub(crate) fn new_kinds(before: &[EventKind], mut after: Vec<EventKind>) -> Vec<EventKind> {
     for kind in before {
         let position = after.iter().position(|other| other == kind);
-        after.remove(position.expect("an event is never taken back"));
+        // An event is never taken back.
+        after.remove(position.unwrap());
     }
     after
 }
