@@ -1,0 +1,7 @@
+//! The stories: what the server promises, told through its public API, on both databases.
+//!
+//! Must never reach into the server where HTTP will do, sleep, or depend on another story. To add one: a module
+//! `tests/it/<story>.rs`, its line below, and tests as the kit's first page shows.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the report")]
+
+mod sign_in;

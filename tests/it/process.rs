@@ -1,0 +1,260 @@
+//! The real program as child processes: `countersign` with a database, files and ports of this test's own.
+//!
+//! Every wait has an end, every child dies with the value that holds it, and nothing but its own children is ever
+//! signalled. To add a story about processes: start from [`Program::on`].
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use countersign::{
+    clock::{Clock as _, SystemClock},
+    entropy::SystemEntropy,
+    signing::ServerKeys,
+};
+use countersign_core::entropy::Entropy as _;
+use countersign_tests::{ApiClient, Database, Db, text};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// No step of a process lasts longer than this, however loaded the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings, database and files of one program.
+pub struct Program {
+    /// The database; its folder holds all files.
+    pub database: Database,
+    settings: BTreeMap<String, String>,
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it said.
+    pub stdout: String,
+    /// What it logged.
+    pub stderr: String,
+    /// How long it lived.
+    pub millis: u64,
+}
+
+impl Program {
+    /// A program with a fresh database, ports that the system chooses, and a key file.
+    pub async fn on(db: Db) -> Self {
+        let database = Database::create(db).await;
+        let keys = database.file("signing-keys.json");
+        ServerKeys::open(&keys, true, "http://unused", SystemClock.now(), &SystemEntropy::default()).unwrap();
+        let program = Self { settings: BTreeMap::new(), database };
+        let (url, keys) = (program.database.url(), keys.to_str().unwrap().to_owned());
+        program
+            .set("server.listen", "127.0.0.1:0")
+            .set("metrics.listen", "127.0.0.1:0")
+            .set("database.url", &url)
+            .set("signing.key_file", &keys)
+    }
+
+    /// The same with this setting.
+    pub fn set(mut self, setting: &str, value: &str) -> Self {
+        let name = format!("COUNTERSIGN__{}", setting.to_uppercase().replace('.', "__"));
+        self.settings.insert(name, value.to_owned());
+        self
+    }
+
+    /// A program to be started: its settings are all the environment that it has.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-under-test"));
+        command.args(arguments).env_clear().envs(&self.settings);
+        // Whoever sets this wants to see backtraces; a refusal must be one line all the same.
+        command.env("RUST_BACKTRACE", "1").current_dir(self.database.file("."));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Finished {
+        run(self.command(arguments)).await
+    }
+
+    /// Runs a command that must succeed with exactly one JSON object on stdout.
+    pub async fn json(&self, arguments: &[&str]) -> Value {
+        let finished = self.run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:?}");
+        finished.object()
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub async fn serve(&self) -> ServerProcess {
+        let began_at = SystemClock.now();
+        let mut child = self.command(&["serve"]).spawn().unwrap();
+        let (ready, mut readiness) = watch::channel(None);
+        let logs = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().unwrap();
+        let log_reader = tokio::spawn(read_logs(stderr, Arc::clone(&logs), ready));
+        let stdout = read_all(child.stdout.take().unwrap());
+        let line: Option<Option<Value>> =
+            tokio::time::timeout(PATIENCE, readiness.wait_for(Option::is_some)).await.ok().map(|ready| {
+                // The reader is gone: so is the server.
+                ready.ok().and_then(|line| line.clone())
+            });
+        let Some(Some(line)) = line else { panic!("the server did not get ready: {}", logs.lock().unwrap()) };
+        let ready_after_millis = SystemClock.now().millis_since(began_at);
+        let metrics = line["metrics"].as_str().map(|address| format!("http://{address}/metrics"));
+        ServerProcess {
+            issuer: text(&line, "issuer").to_owned(),
+            metrics,
+            ready_after_millis,
+            child,
+            logs,
+            log_reader,
+            stdout,
+        }
+    }
+
+    /// Makes an API client by the command line.
+    pub async fn client(&self, server: &ServerProcess, scopes: &str) -> ApiClient {
+        let made = self.json(&["api-client", "create", "--name", "test", "--scopes", scopes]).await;
+        ApiClient::connect(&server.issuer, text(&made, "client_id"), text(&made, "api_key")).await
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(mut command: Command) -> Finished {
+    let began_at = SystemClock.now();
+    let child = command.spawn().unwrap();
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    let utf8 = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (utf8(output.stdout), utf8(output.stderr));
+    Finished { code: output.status.code(), stdout, stderr, millis: SystemClock.now().millis_since(began_at) }
+}
+
+impl Finished {
+    /// The one JSON object on stdout.
+    #[track_caller]
+    pub fn object(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        assert!(value.is_object(), "{self:?}");
+        assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
+        value
+    }
+}
+
+/// A server that runs. Dropping it kills it.
+pub struct ServerProcess {
+    /// Its public URL.
+    pub issuer: String,
+    /// Where its metrics are.
+    pub metrics: Option<String>,
+    /// From the start of the process to its `ready`.
+    pub ready_after_millis: u64,
+    child: Child,
+    logs: Arc<Mutex<String>>,
+    log_reader: JoinHandle<()>,
+    stdout: JoinHandle<String>,
+}
+
+impl ServerProcess {
+    /// Everything that it has logged so far.
+    pub fn logs(&self) -> String {
+        self.logs.lock().unwrap().clone()
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> &str {
+        self.issuer.split_once("://").unwrap().1
+    }
+
+    /// The metrics' text.
+    pub async fn metrics(&self) -> String {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        client.get(self.metrics.as_ref().unwrap()).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until so many reads are held, as the metrics tell.
+    pub async fn until_held(&self, reads: u32) {
+        self.until_metric(&format!("countersign_held_reads {reads}")).await;
+    }
+
+    /// Waits until the metrics have this line.
+    pub async fn until_metric(&self, line: &str) {
+        let wait = async {
+            while !self.metrics().await.lines().any(|metric| metric == line) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("it becomes so");
+    }
+
+    /// SIGKILL: the process has no chance to do anything about it.
+    pub fn kill_9(&mut self) {
+        self.child.start_kill().unwrap();
+    }
+
+    /// SIGTERM.
+    pub async fn terminate(&self) {
+        // Not yet waited for, so the id is still this child's.
+        let id = self.child.id().expect("it has not been waited for");
+        let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await.unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub async fn finish(mut self) -> Finished {
+        let began_at = SystemClock.now();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap();
+        let millis = SystemClock.now().millis_since(began_at);
+        self.log_reader.await.unwrap();
+        let (stdout, stderr) = (self.stdout.await.unwrap(), self.logs.lock().unwrap().clone());
+        Finished { code: status.code(), stdout, stderr, millis }
+    }
+
+    /// SIGTERM, then the end, which must be a good one.
+    pub async fn stop(self) -> Finished {
+        self.terminate().await;
+        let finished = self.finish().await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished
+    }
+}
+
+async fn read_logs(stderr: impl AsyncRead + Unpin, logs: Arc<Mutex<String>>, ready: watch::Sender<Option<Value>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        logs.lock().unwrap().push_str(&format!("{line}\n"));
+        let record: Option<Value> = serde_json::from_str(&line).ok();
+        if let Some(record) = record.filter(|record| record["message"] == "ready") {
+            ready.send_replace(Some(record));
+        }
+    }
+}
+
+fn read_all(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        let mut all = String::new();
+        stream.read_to_string(&mut all).await.unwrap();
+        all
+    })
+}
+
+/// A port that is free now, below those that systems lend to outgoing connections and above those of
+/// scripts/with-postgres.sh: a server that is started again finds it free again.
+pub fn free_port() -> u16 {
+    loop {
+        let mut random = [0; 2];
+        SystemEntropy::default().fill(&mut random);
+        let port = 30_000 + u16::from_ne_bytes(random) % 2_768;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

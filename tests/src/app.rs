@@ -1,0 +1,294 @@
+//! The server under test, and what a story does around it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use countersign::{
+    app::{self, DEFAULT_TENANT, Running},
+    config::Settings,
+    entropy::SystemEntropy,
+    worker,
+};
+use countersign_core::{
+    actor::Actor,
+    api_client::ApiKey,
+    entropy::Entropy,
+    ports::{
+        api_clients::{CreateApiClient, RevokeApiClientOutcome},
+        tenants::{CreateTenant, CreateTenantOutcome},
+    },
+};
+use countersign_proto::ids::TenantId;
+use countersign_simulator::phone::{Server, Surroundings};
+
+use crate::{ApiClient, Database, Db, Http, TestClock};
+
+/// Longer than any challenge or enrollment lives.
+const LONGEST_LIFE_SECONDS: i64 = 601;
+
+/// One server process: the first is in [`TestApp`], further ones from [`TestApp::second_node`].
+pub struct Node {
+    running: Running,
+    /// Raw requests to this node.
+    pub http: Http,
+}
+
+/// An organisation.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its slug.
+    pub slug: String,
+}
+
+/// The real server, in this process, on a database of its own.
+pub struct TestApp {
+    /// Time, for the server and for its phones.
+    pub clock: TestClock,
+    /// Its database, behind its back.
+    pub database: Database,
+    /// Raw requests, without credentials.
+    pub http: Http,
+    settings: Settings,
+    node: Node,
+    phones: Server,
+}
+
+/// Runs a story on both databases, one after the other, and finishes each.
+pub async fn both(story: impl AsyncFn(&TestApp)) {
+    both_with(|_| {}, story).await;
+}
+
+/// The same with other settings.
+pub async fn both_with(adjust: impl Fn(&mut Settings), story: impl AsyncFn(&TestApp)) {
+    for db in [Db::Sqlite, Db::Postgres] {
+        let app = TestApp::start_with(db, &adjust).await;
+        story(&app).await;
+        app.finish().await;
+    }
+}
+
+impl Node {
+    async fn start(settings: &Settings, clock: &TestClock) -> Self {
+        let entropy = Arc::new(SystemEntropy::default());
+        let running = app::start(settings, Arc::new(clock.clone()), entropy, None).await;
+        let running = running.unwrap_or_else(|error| panic!("the server does not start: {error}"));
+        let http = Http::new(format!("http://{}", running.address));
+        Self { running, http }
+    }
+
+    /// What its handlers have at hand: store, keys, held reads.
+    pub fn app(&self) -> &Arc<countersign::http::state::App> {
+        &self.running.app
+    }
+
+    /// Runs the sweeper once.
+    pub async fn sweep(&self) {
+        worker::sweep::round(self.app()).await.unwrap();
+    }
+
+    /// Runs the poller of held reads once.
+    pub async fn poll(&self) {
+        worker::poll::round(self.app()).await.unwrap();
+    }
+
+    /// Ids of challenges and devices that held reads wait for.
+    pub fn held(&self) -> usize {
+        self.app().waiters.challenges().len() + self.app().waiters.devices().len()
+    }
+
+    /// Waits until held reads wait for this many ids: no longer than they take to arrive.
+    pub async fn until_held(&self, ids: usize) {
+        self.until(|node| node.held() == ids).await;
+    }
+
+    /// Waits until something is so that needs no more than other tasks of this process getting their turn.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !holds(self) {
+                tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it became so within 10 s");
+    }
+
+    /// Stops it; it must have answered no request with 500.
+    pub async fn stop(self) {
+        self.running.stop().await;
+        let failures = self.http.take_failures();
+        assert!(failures.is_empty(), "replies 500: {failures:#?}");
+    }
+}
+
+impl TestApp {
+    /// A server on a fresh database.
+    pub async fn start(db: Db) -> Self {
+        Self::start_with(db, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(db: Db, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let database = Database::create(db).await;
+        let clock = TestClock::default();
+        let mut settings = Settings::defaults().unwrap();
+        settings.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        settings.server.shutdown_seconds = 5;
+        settings.metrics.listen = String::new();
+        settings.database.url = database.url();
+        // Several apps at once share one cluster.
+        settings.database.read_connections = 3;
+        settings.signing.key_file = database.file("signing-keys.json");
+        adjust(&mut settings);
+        make_key_file(&settings, &clock);
+        let node = Node::start(&settings, &clock).await;
+        // Further nodes answer for the same issuer.
+        settings.server.public_url = settings.issuer_at(node.running.address);
+        let phones = Server::discover(&settings.server.public_url).await.unwrap();
+        Self { clock, database, http: node.http.clone(), settings, node, phones }
+    }
+
+    /// The server's public URL.
+    pub fn issuer(&self) -> &str {
+        &self.settings.server.public_url
+    }
+
+    /// The settings that it runs with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The first node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Another process on the same database, with the same keys, clock and issuer. Stop it before the story ends.
+    pub async fn second_node(&self) -> Node {
+        Node::start(&self.settings, &self.clock).await
+    }
+
+    /// Stops the server and starts it again on the same database and address, as after a crash or an update.
+    #[must_use]
+    pub async fn restart(self) -> Self {
+        let Self { clock, database, http: _, mut settings, node, phones } = self;
+        settings.server.listen = node.running.address;
+        node.stop().await;
+        let node = Node::start(&settings, &clock).await;
+        Self { clock, database, http: node.http.clone(), settings, node, phones }
+    }
+
+    /// The server as phones meet it, discovered.
+    pub fn phones(&self) -> &Server {
+        &self.phones
+    }
+
+    /// Time and randomness for phones.
+    pub fn surroundings(&self) -> Surroundings {
+        let (clock, entropy) = (self.clock.clone(), SystemEntropy::default());
+        Surroundings::new(move || clock.time(), move |buffer: &mut [u8]| entropy.fill(buffer))
+    }
+
+    /// The sweeper, once.
+    pub async fn sweep(&self) {
+        self.node.sweep().await;
+    }
+
+    /// The poller of held reads, once.
+    pub async fn poll(&self) {
+        self.node.poll().await;
+    }
+
+    /// See [`Node::until_held`].
+    pub async fn until_held(&self, ids: usize) {
+        self.node.until_held(ids).await;
+    }
+
+    /// Makes an organisation, as `countersign tenant create` does.
+    pub async fn tenant(&self, slug: &str) -> Tenant {
+        let app = self.node.app();
+        let now = app.now();
+        let id = app.new_id(now);
+        let stamp = app.stamp(Actor::Operator, id, "test", now);
+        let command = CreateTenant { stamp, slug: slug.to_owned(), name: format!("Organisation {slug}") };
+        assert_eq!(app.store.create_tenant(command).await, Ok(CreateTenantOutcome::Created));
+        Tenant { id, slug: slug.to_owned() }
+    }
+
+    /// The organisation that always exists.
+    pub async fn default_tenant(&self) -> Tenant {
+        let tenant = self.node.app().store.tenant_by_slug(DEFAULT_TENANT).await.unwrap().unwrap();
+        Tenant { id: tenant.id, slug: tenant.slug }
+    }
+
+    /// An API client of the default tenant with the scope `admin`.
+    pub async fn admin(&self) -> ApiClient {
+        self.client("admin").await
+    }
+
+    /// An API client of the default tenant.
+    pub async fn client(&self, scopes: &str) -> ApiClient {
+        self.client_of(&self.default_tenant().await, scopes).await
+    }
+
+    /// An API client, made as `countersign api-client create` does.
+    pub async fn client_of(&self, tenant: &Tenant, scopes: &str) -> ApiClient {
+        let app = self.node.app();
+        let now = app.now();
+        let key = ApiKey::generate(app.entropy.as_ref());
+        let id = app.new_id(now);
+        let command = CreateApiClient {
+            stamp: app.stamp(Actor::Operator, tenant.id, "test", now),
+            id,
+            name: scopes.to_owned(),
+            scopes: scopes.parse().unwrap(),
+            key_id: app.new_id(now),
+            key_digest: key.digest(),
+            key_expires_at: None,
+        };
+        app.store.create_api_client(command).await.unwrap();
+        ApiClient {
+            id: id.to_string(),
+            tenant_id: tenant.id.to_string(),
+            key: key.reveal().to_owned(),
+            http: self.http.clone(),
+            phones: self.phones.clone(),
+            surroundings: self.surroundings(),
+        }
+    }
+
+    /// Revokes an API client, as `countersign api-client revoke` does.
+    pub async fn revoke_client(&self, client: &ApiClient) {
+        let app = self.node.app();
+        let stamp = app.stamp(Actor::Operator, client.tenant_id.parse().unwrap(), "test", app.now());
+        let outcome = app.store.revoke_api_client(stamp, client.id.parse().unwrap()).await;
+        assert_eq!(outcome, Ok(RevokeApiClientOutcome::Revoked));
+    }
+
+    /// Ends the story and asserts what every story must leave behind: after everything has expired nothing is
+    /// pending, counted, due or held; no request got a 500; the stopped server keeps no connection.
+    pub async fn finish(self) {
+        let Self { clock, database, node, .. } = self;
+        assert_eq!(node.held(), 0, "held reads are leaked");
+        clock.advance(LONGEST_LIFE_SECONDS);
+        node.sweep().await;
+        for (what, sql) in [
+            ("pending challenges", "SELECT count(*) FROM challenges WHERE status = 'pending'"),
+            ("open enrollments", "SELECT count(*) FROM enrollments WHERE status IN ('pending', 'claimed')"),
+            ("users with pending challenges", "SELECT count(*) FROM users WHERE pending_challenges <> 0"),
+            ("notifications", "SELECT count(*) FROM notifications WHERE due_at <= expires_at AND kind = 'challenge'"),
+            ("events without a position", "SELECT count(*) FROM events WHERE position IS NULL"),
+            ("numbers of ended challenges", "SELECT count(*) FROM challenges WHERE number IS NOT NULL"),
+        ] {
+            assert_eq!(database.number(sql).await, 0, "{what} at the end");
+        }
+        node.stop().await;
+        database.drop_if_nobody_is_connected().await;
+    }
+}
+
+/// On PostgreSQL the server makes no key file by itself: nodes share one that an operator makes.
+fn make_key_file(settings: &Settings, clock: &TestClock) {
+    let entropy = SystemEntropy::default();
+    let path = settings.key_file();
+    countersign::signing::ServerKeys::open(&path, true, "http://unused", clock.time(), &entropy).unwrap();
+}

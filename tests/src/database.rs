@@ -1,0 +1,138 @@
+//! A fresh database for a test, gone when the test is over.
+//!
+//! SQLite lives in a temporary folder; PostgreSQL is the cluster named by `DATABASE_URL`, in which each test makes
+//! a database of its own. Must never skip a database: a test that ran on one of the two has not run.
+
+use std::{path::PathBuf, str::FromStr as _};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqliteConnection, postgres::PgConnectOptions,
+    sqlite::SqliteConnectOptions,
+};
+use tempfile::TempDir;
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Db {
+    /// The embedded one.
+    Sqlite,
+    /// The one for several nodes.
+    Postgres,
+}
+
+/// A database that only this test knows, and a folder for the other files of the test.
+#[derive(Debug)]
+pub struct Database {
+    folder: TempDir,
+    /// The cluster and the name of the database in it, for PostgreSQL.
+    postgres: Option<(PgConnectOptions, String)>,
+}
+
+impl Database {
+    /// A fresh one, empty.
+    pub async fn create(db: Db) -> Self {
+        let folder = tempfile::Builder::new().prefix("countersign-test-").tempdir().unwrap();
+        let mut database = Self { folder, postgres: None };
+        if db == Db::Postgres {
+            let cluster = PgConnectOptions::from_str(&cluster_url()).unwrap().disable_statement_logging();
+            // The folder's name is unique; case would be lost, so its bytes are spelled.
+            let unique = database.folder.path().file_name().unwrap().as_encoded_bytes();
+            let unique: String = unique.iter().rev().take(6).map(|byte| format!("{byte:02x}")).collect();
+            let name = format!("story_{unique}_{}", std::process::id());
+            let mut connection = cluster.connect().await.expect("PostgreSQL answers at DATABASE_URL");
+            connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+            database.postgres = Some((cluster, name));
+        }
+        database
+    }
+
+    /// Which it is.
+    pub fn db(&self) -> Db {
+        if self.postgres.is_some() { Db::Postgres } else { Db::Sqlite }
+    }
+
+    /// As in `database.url`.
+    pub fn url(&self) -> String {
+        match &self.postgres {
+            None => format!("sqlite://{}", self.sqlite_file().display()),
+            Some((_, name)) => {
+                let url = cluster_url();
+                let (server, _) = url.rsplit_once('/').unwrap();
+                format!("{server}/{name}")
+            }
+        }
+    }
+
+    /// The file of an SQLite database.
+    pub fn sqlite_file(&self) -> PathBuf {
+        self.file("countersign.db")
+    }
+
+    /// A file in the test's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs SQL behind the server's back, the same text on both; rows affected. An id is [`Self::id`].
+    pub async fn tamper(&self, sql: &str) -> u64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.postgres {
+            None => self.sqlite().await.execute(sql).await.unwrap().rows_affected(),
+            Some(_) => self.postgres().await.execute(sql).await.unwrap().rows_affected(),
+        }
+    }
+
+    /// One whole number that the SQL yields, the same text on both.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.postgres {
+            None => sqlx::query_scalar(sql).fetch_one(&mut self.sqlite().await).await.unwrap(),
+            Some(_) => sqlx::query_scalar(sql).fetch_one(&mut self.postgres().await).await.unwrap(),
+        }
+    }
+
+    /// The first column, which is text, of what the SQL yields.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.postgres {
+            None => sqlx::query_scalar(sql).fetch_all(&mut self.sqlite().await).await.unwrap(),
+            Some(_) => sqlx::query_scalar(sql).fetch_all(&mut self.postgres().await).await.unwrap(),
+        }
+    }
+
+    /// An id as a literal of this database's SQL.
+    pub fn id(&self, id: &str) -> String {
+        match &self.postgres {
+            None => format!("x'{}'", id.replace('-', "")),
+            Some(_) => format!("'{id}'"),
+        }
+    }
+
+    /// Drops it. On PostgreSQL that fails if anybody is still connected, after some patience.
+    pub(crate) async fn drop_if_nobody_is_connected(&self) {
+        if let Some((cluster, name)) = &self.postgres {
+            let mut connection = cluster.connect().await.unwrap();
+            let dropped = connection.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await;
+            dropped.expect("a stopped server keeps no connection");
+        }
+    }
+
+    async fn sqlite(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.sqlite_file()).connect().await.unwrap()
+    }
+
+    async fn postgres(&self) -> PgConnection {
+        let (cluster, name) = self.postgres.as_ref().unwrap();
+        cluster.clone().database(name).connect().await.unwrap()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how the script that starts the cluster says where it is")]
+fn cluster_url() -> String {
+    let url = std::env::var("DATABASE_URL").unwrap_or_default();
+    assert!(
+        url.starts_with("postgres"),
+        "the stories run on PostgreSQL too: use `make test`, or scripts/with-postgres.sh cargo test …"
+    );
+    url
+}

@@ -1,0 +1,56 @@
+//! The test kit: the real server in this process, on a database that only this test knows, under a clock that only
+//! this test moves.
+//!
+//! A story is a module `tests/it/<story>.rs` (and its line in `tests/it/main.rs`) with tests like this one:
+//!
+//! ```ignore
+//! #[tokio::test]
+//! async fn an_approval_ends_the_waiting_call() {
+//!     both(async |app| {
+//!         let idp = app.admin().await;                                   // an API client with scope `admin`
+//!         let phone = idp.enroll("ada").await;                           // enrolled, confirmed, active
+//!         let challenge = idp.create_challenge(json!({"user": {"external_id": "ada"}})).await;
+//!         let waiting = idp.hold(&format!("{}?wait=50", path_of(&challenge)));
+//!         app.until_held(1).await;
+//!         let shown = phone.only_pending().await;                        // pulled and verified
+//!         phone.approve(&shown, Some(text(&challenge, "number")), None).await.unwrap();
+//!         assert_eq!(waiting.await.unwrap().ok(200)["status"], "approved");
+//!     })
+//!     .await;
+//! }
+//! ```
+//!
+//! - [`both`] runs the story on SQLite and then on PostgreSQL, and ends each with [`TestApp::finish`], which asserts
+//!   what every story must leave behind. [`both_with`] adjusts the settings first. [`TestApp::start`] is one alone.
+//! - [`TestApp`]: `clock.advance(seconds)`, `sweep()`, `poll()`, `second_node()`, `database` (SQL behind the
+//!   server's back), `http` (raw requests), `client(scopes)`, `tenant(slug)`, `client_of(&tenant, scopes)`.
+//! - [`ApiClient`]: `get`, `post`, `delete` give a [`Reply`]; `.ok(status)` is its JSON, `.problem(slug)` asserts a
+//!   whole problem document. `enroll` gives a [`Device`], which is the simulator's phone and what tests add to it.
+//! - Artefacts that no honest phone would send: [`forge`].
+//!
+//! Must never sleep, skip a database, or look at the system's clock. To add a helper: beside its like, if two
+//! stories need it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "in a test a panic is the report"
+)]
+
+mod api_client;
+mod app;
+mod clock;
+mod database;
+mod device;
+pub mod forge;
+mod http;
+
+pub use self::{
+    api_client::{ApiClient, path_of, text},
+    app::{Node, Tenant, TestApp, both, both_with},
+    clock::TestClock,
+    database::{Database, Db},
+    device::Device,
+    http::{Http, Reply},
+};
