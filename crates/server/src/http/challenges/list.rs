@@ -17,6 +17,7 @@ use countersign_proto::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::settle;
 use crate::{
     decisions::Viewer,
     http::{
@@ -70,13 +71,14 @@ pub async fn handle(
     let records = app.store.challenges(caller.caller.tenant_id, filter, request).await?;
     let next_cursor = next_cursor(&records, request.limit, |record| record.facts.id);
     let mut items = Vec::with_capacity(records.len());
-    for record in &records {
+    for record in records {
+        let record = settle(&app, record).await?;
         let viewer = if record.facts.client_id == own && caller.holds(Scope::Challenges) {
             Viewer::Creator
         } else {
             Viewer::Auditor
         };
-        items.push(app.decisions.show(record, viewer, false, now)?);
+        items.push(app.decisions.show(&record, viewer, false, now)?);
     }
     Ok(Json(Page { items, next_cursor }))
 }

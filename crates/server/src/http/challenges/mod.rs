@@ -7,10 +7,12 @@ pub mod show;
 pub mod watch;
 
 use countersign_core::{
+    actor::Actor,
     api_client::Scope,
     challenge::{ChallengeRecord, DeliveryRecord},
+    ports::challenges::{Close, CloseChallenge},
 };
-use countersign_proto::{api::challenges::Delivery, ids::ChallengeId};
+use countersign_proto::{api::challenges::Delivery, ids::ChallengeId, vocabulary::ChallengeStatus};
 
 use super::{
     access::ApiCaller,
@@ -27,7 +29,7 @@ async fn find(app: &App, caller: &ApiCaller, id: &str) -> ApiResult<(ChallengeRe
     let id: ChallengeId = id.parse().map_err(|_| ApiError::not_found())?;
     let record = app.store.challenge(id).await?;
     let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
-    let record = record.ok_or_else(ApiError::not_found)?;
+    let record = settle(app, record.ok_or_else(ApiError::not_found)?).await?;
     if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
         Ok((record, Viewer::Creator))
     } else if caller.holds(Scope::AuditRead) {
@@ -35,6 +37,26 @@ async fn find(app: &App, caller: &ApiCaller, id: &str) -> ApiResult<(ChallengeRe
     } else {
         Err(ApiError::not_found())
     }
+}
+
+/// Who is the first to say `expired` makes it so: a pending row past its end is ended before it is shown.
+///
+/// A response that arrived in time may still be on its way through the writer. Were its end only said and not
+/// written, a caller could hear `expired` and later `approved`; so the row, not the clock, has the last word.
+async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord> {
+    let now = app.now();
+    let facts = &record.facts;
+    if record.status != ChallengeStatus::Pending || now < facts.expires_at {
+        return Ok(record);
+    }
+    let command = CloseChallenge {
+        stamp: app.stamp(Actor::System, facts.tenant_id, "read", now),
+        challenge_id: facts.id,
+        user_id: facts.user.id,
+        how: Close::Expire,
+    };
+    app.store.close_challenge(command).await?;
+    app.store.challenge(facts.id).await?.ok_or_else(ApiError::not_found)
 }
 
 fn show_delivery(record: DeliveryRecord) -> Delivery {

@@ -64,14 +64,14 @@ pub async fn handle(
     let include = Include::parse(query.include.as_deref())?;
     let until = wait_end(app.now(), query.wait)?;
     let (mut record, viewer) = find(&app, &caller, &id).await?;
-    if until > app.now() && record.status_at(app.now()) == ChallengeStatus::Pending {
+    if until > app.now() && record.status == ChallengeStatus::Pending {
         // Registered before the read that counts: a decision in between is heard.
         let waiter = app.waiters.register(WakeKey::Challenge(record.facts.id));
         loop {
             (record, _) = find(&app, &caller, &id).await?;
             let now = app.now();
             let Some(waiter) = waiter.as_ref() else { break };
-            if record.status_at(now) != ChallengeStatus::Pending || now >= until {
+            if record.status != ChallengeStatus::Pending || now >= until {
                 break;
             }
             if !waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await {

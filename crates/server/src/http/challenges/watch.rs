@@ -60,7 +60,7 @@ impl Watch {
         loop {
             let (record, viewer) = find(&self.app, &self.caller, &self.id).await.ok()?;
             let now = self.app.now();
-            let is_over = record.status_at(now) != ChallengeStatus::Pending;
+            let is_over = record.status != ChallengeStatus::Pending;
             if is_over || self.is_first {
                 self.is_first = false;
                 let shown = self.app.decisions.show(&record, viewer, false, now).ok()?;
