@@ -101,6 +101,19 @@ impl KeysFile {
         Ok(result)
     }
 
+    /// Whether a registration could be added, found out without changing anything.
+    ///
+    /// # Errors
+    /// [`KeysFileError`].
+    pub fn check_writable(path: &Path) -> Result<(), KeysFileError> {
+        match Self::load(path) {
+            Ok(_) | Err(KeysFileError::Missing(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let failed = |source: io::Error| KeysFileError::Io { path: path.to_owned(), source };
+        tempfile::tempfile_in(directory_of(path)).map(|_| ()).map_err(failed)
+    }
+
     /// Adds a registration.
     ///
     /// # Errors

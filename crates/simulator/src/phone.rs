@@ -206,6 +206,7 @@ impl Phone {
         let holds = claims.iss == *issuer
             && claims.aud == device_id.to_string()
             && claims.sub == user.id.to_string()
+            && claims.external_id == user.external_id
             && claims.tenant == tenant.id.to_string()
             && claims.cnf.jwk == device_key.public_key().to_jwk()
             && claims.uv_jwk == uv_key.as_ref().map(|key| key.public_key().to_jwk());

@@ -15,7 +15,7 @@ mod refusals;
 mod story;
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
@@ -50,22 +50,62 @@ enum DemoError {
     Json(#[from] serde_json::Error),
 }
 
-/// Runs it.
+/// Runs it. With `json` the story is silent, and stdout is one object: `{"ok", "steps", "milliseconds"}`, with
+/// `error` if it did not end well.
 ///
 /// # Errors
 /// [`CliError`]: what was expected and did not happen.
-pub async fn run() -> Result<ExitCode, CliError> {
+pub async fn run(json: bool) -> Result<ExitCode, CliError> {
+    let began_at = SystemClock.now();
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
-    let mut story = Story::new(Box::new(stdout), is_terminal);
+    let out: Box<dyn io::Write + Send> = if json { Box::new(io::sink()) } else { Box::new(stdout) };
+    let mut story = Story::new(out, is_terminal);
     let outcome = tokio::select! {
         outcome = tell(&mut story) => outcome,
         // Dropping the story's future takes the temporary folder with it.
         _ = tokio::signal::ctrl_c() => return Err(CliError::Failed("interrupted".to_owned())),
     };
+    let milliseconds = SystemClock.now().millis_since(began_at);
+    if json {
+        let mut object =
+            serde_json::json!({"ok": outcome.is_ok(), "steps": story.steps(), "milliseconds": milliseconds});
+        if let (Err(error), Some(members)) = (&outcome, object.as_object_mut()) {
+            members.insert("error".to_owned(), error.to_string().into());
+        }
+        writeln!(io::stdout(), "{object}").map_err(|error| CliError::Failed(format!("cannot write: {error}")))?;
+    }
     match outcome {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(CliError::Failed(format!("demo, step {}: {error}", story.steps()))),
+    }
+}
+
+/// A call that the server can refuse with a problem document.
+trait Refusable {
+    fn is_problem(&self, slug: &str) -> bool;
+}
+
+impl Refusable for PhoneError {
+    fn is_problem(&self, slug: &str) -> bool {
+        Self::is_problem(self, slug)
+    }
+}
+
+impl Refusable for CallError {
+    fn is_problem(&self, slug: &str) -> bool {
+        Self::is_problem(self, slug)
+    }
+}
+
+/// Tells that a call was refused, and with which problem.
+fn refused<T, E>(story: &mut Story, outcome: Result<T, E>, slug: &str, fact: &str) -> Result<(), DemoError>
+where
+    E: Refusable + std::fmt::Display,
+{
+    match outcome {
+        Ok(_) => story.check(false, fact, "it was accepted"),
+        Err(error) => story.check(error.is_problem(slug), fact, error),
     }
 }
 

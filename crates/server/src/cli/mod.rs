@@ -130,7 +130,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
     let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match arguments.command {
         // These two need no settings of the server.
-        Command::Demo => return demo::run().await,
+        Command::Demo => return demo::run(arguments.json).await,
         Command::Device(device) => return device::run(device, arguments.json).await,
         _ => {}
     }

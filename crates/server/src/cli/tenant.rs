@@ -8,6 +8,7 @@ use countersign_core::{
     ports::tenants::{CreateTenant, CreateTenantOutcome, Tenant},
     text::Checker,
 };
+use countersign_proto::ids::TenantId;
 use serde_json::json;
 
 use super::{CliError, Context, Desk, say};
@@ -43,6 +44,16 @@ pub async fn run(context: &Context, command: Command) -> Result<ExitCode, CliErr
 }
 
 async fn create(context: &Context, desk: &Desk, slug: &str, display_name: Option<&str>) -> Result<(), CliError> {
+    let (id, name) = make(desk, slug, display_name).await?;
+    say(context, &json!({"tenant_id": id, "slug": slug, "name": name}), &format!("tenant {slug} ({id})"));
+    Ok(())
+}
+
+/// Makes a tenant; its id and the name that people see.
+///
+/// # Errors
+/// [`CliError`]: also if the slug is taken.
+pub async fn make(desk: &Desk, slug: &str, display_name: Option<&str>) -> Result<(TenantId, String), CliError> {
     let is_slug = (1..=63).contains(&slug.len())
         && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !is_slug {
@@ -54,11 +65,7 @@ async fn create(context: &Context, desk: &Desk, slug: &str, display_name: Option
     let stamp = desk.stamp(new_id(desk.now(), desk.entropy()));
     let id = stamp.tenant_id;
     match desk.store.create_tenant(CreateTenant { stamp, slug: slug.to_owned(), name: name.clone() }).await? {
-        CreateTenantOutcome::Created => {
-            let object = json!({"tenant_id": id, "slug": slug, "name": name});
-            say(context, &object, &format!("tenant {slug} ({id})"));
-            Ok(())
-        }
+        CreateTenantOutcome::Created => Ok((id, name)),
         CreateTenantOutcome::SlugTaken => Err(CliError::Failed(format!("there is a tenant {slug} already"))),
     }
 }

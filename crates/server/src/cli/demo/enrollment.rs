@@ -1,17 +1,27 @@
 //! Chapter: an invitation turns into Ada's device (protocol 4).
 
-use countersign_proto::vocabulary::{DeviceStatus, EnrollmentStatus, Word as _};
-use countersign_simulator::{
-    Phone,
-    phone::{EnrollOptions, PhoneError},
+use countersign_proto::{
+    api::enrollments::EnrollmentCreated,
+    vocabulary::{DeviceStatus, EnrollmentStatus, Word as _},
 };
+use countersign_simulator::{Phone, phone::EnrollOptions};
 
-use super::{DemoError, IdentityProviderRef, Story, slug_of};
+use super::{DemoError, identity_provider::IdentityProvider, refused, story::Story};
 use crate::cli::{device::surroundings, terminal_qr};
 
 /// Invites, registers, confirms.
-pub(super) async fn tell(story: &mut Story, page: IdentityProviderRef<'_>) -> Result<Phone, DemoError> {
-    story.step("Ada shall approve her sign-ins with her phone. The page gets an invitation from the server, good for one device, and shows it as a QR code.")?;
+pub(super) async fn tell(story: &mut Story, page: &IdentityProvider) -> Result<Phone, DemoError> {
+    let invitation = invite(story, page).await?;
+    let (phone, code) = register(story, &invitation.enrollment_uri).await?;
+    confirm(story, page, &invitation, &phone, &code).await?;
+    Ok(phone)
+}
+
+async fn invite(story: &mut Story, page: &IdentityProvider) -> Result<EnrollmentCreated, DemoError> {
+    story.step(
+        "Ada shall approve her sign-ins with her phone. The page asks the server for an invitation, good for one \
+         device, and shows it as a QR code.",
+    )?;
     let invitation = page.invite().await?;
     for line in terminal_qr::lines(&invitation.enrollment_uri, story.is_coloured()).into_iter().flatten() {
         story.line(&line)?;
@@ -19,22 +29,51 @@ pub(super) async fn tell(story: &mut Story, page: IdentityProviderRef<'_>) -> Re
     let enrollment = &invitation.enrollment;
     let seconds = enrollment.expires_at.millis_since(enrollment.created_at) / 1_000;
     story.check(
-        enrollment.status == EnrollmentStatus::Pending,
+        enrollment.status == EnrollmentStatus::Pending && invitation.enrollment_uri.starts_with(page.issuer()),
         &format!("the invitation waits for a phone, for {seconds} s at most"),
         enrollment.status.as_str(),
     )?;
+    Ok(invitation)
+}
 
-    story.step("Ada's phone scans it, makes a P-256 key that never leaves it, and registers with the proof that it holds the key.")?;
-    let phone = Phone::enroll(&invitation.enrollment_uri, EnrollOptions::named("Ada's phone"), surroundings()).await?;
+async fn register(story: &mut Story, enrollment_uri: &str) -> Result<(Phone, String), DemoError> {
+    story.step(
+        "Ada's phone scans it, makes a P-256 key that never leaves it, and registers with a proof that it holds \
+         the key.",
+    )?;
+    let phone = Phone::enroll(enrollment_uri, EnrollOptions::named("Ada's phone"), surroundings()).await?;
     let code = phone.registration().confirmation_code.clone().unwrap_or_default();
-    story.check(code.len() == 6, &format!("the phone is registered, and shows Ada the code {code}"), "no code")?;
+    let is_code = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
+    story.check(is_code, &format!("the phone is registered, and shows Ada the code {code}"), "no six digits")?;
+    let status = phone.fetch_self().await?.device.status;
+    let is_pending = status == DeviceStatus::PendingConfirmation;
+    story.check(is_pending, "it may not answer anything yet", status.as_str())?;
+    Ok((phone, code))
+}
+
+async fn confirm(
+    story: &mut Story,
+    page: &IdentityProvider,
+    invitation: &EnrollmentCreated,
+    phone: &Phone,
+    code: &str,
+) -> Result<(), DemoError> {
+    story.step("Ada types the code into the page: the phone in her hand is the one that registered.")?;
+    let id = invitation.enrollment.id;
+    refused(story, page.confirm(id, &another(code)).await, "wrong-code", "a wrong code is refused (422 wrong-code)")?;
+    let confirmed = page.confirm(id, code).await?;
+    let is_completed = confirmed.status == EnrollmentStatus::Completed;
+    story.check(is_completed, "with the right one the enrollment is completed", confirmed.status.as_str())?;
+    // Fetching its own record, the phone verifies the binding: signed by the server, for this very key.
     let own = phone.fetch_self().await?;
     story.check(
-        own.device.status == DeviceStatus::PendingConfirmation,
-        "it may not answer anything yet",
+        own.device.status == DeviceStatus::Active && own.binding.is_some(),
+        "the device is active, and has the server's signed statement that this key is Ada's",
         own.device.status.as_str(),
-    )?;
-    let again = Phone::enroll(&invitation.enrollment_uri, EnrollOptions::named("a thief's"), surroundings());
-    confirm(story, page, &invitation.enrollment.id, &code, &phone, again).await?;
-    Ok(phone)
+    )
+}
+
+/// As many digits, but not these.
+pub(super) fn another(digits: &str) -> String {
+    digits.chars().map(|digit| if digit == '9' { '0' } else { '9' }).collect()
 }
