@@ -10,6 +10,8 @@ pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod decisions;
+#[cfg(test)]
+mod documents;
 pub mod entropy;
 pub mod http;
 pub mod keyring;
