@@ -137,6 +137,7 @@ pub async fn start(
         entropy,
         keys,
         waiters,
+        trusted_proxies: settings.server.trusted_proxies.clone(),
     });
 
     let (stop, stopping) = shutdown::signal();

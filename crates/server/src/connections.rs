@@ -96,7 +96,7 @@ pub fn serve(
 ) -> Result<JoinHandle<io::Result<()>>, ServeError> {
     let limit = Limit::new(max_connections);
     let server = axum_server::from_tcp(listener)?.handle(handle).acceptor(limit);
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     Ok(match tls {
         None => tokio::spawn(tuned(server).serve(service)),
         Some(config) => {

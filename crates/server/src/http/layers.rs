@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     access::RequestId,
+    client_address,
     operations::Operation,
     problem::{self, ApiError},
     state::App,
@@ -52,7 +53,8 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let is_v1 = request.uri().path().starts_with("/v1");
     request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
     // The path is not logged: ids in it are, by the handlers, under their own names.
-    let span = tracing::info_span!("http", "request.id" = %request_id, method = %method);
+    let client = client_address::of(request.extensions(), request.headers(), &app.trusted_proxies);
+    let span = tracing::info_span!("http", "request.id" = %request_id, method = %method, "client.address" = client.map(tracing::field::display));
     async {
         let response = next.run(request).await;
         let operation = response.extensions().get::<OperationId>().map_or("unknown", |id| id.0);

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod body;
 pub mod challenges;
+pub mod client_address;
 pub mod device_api;
 pub mod devices;
 pub mod enrollments;

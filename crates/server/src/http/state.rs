@@ -30,6 +30,8 @@ pub struct App {
     pub decisions: Decisions,
     /// Held reads.
     pub waiters: Arc<Waiters>,
+    /// Proxies whose `X-Forwarded-For` is believed, for the log.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
 }
 
 impl App {
