@@ -174,6 +174,8 @@ CREATE INDEX challenges_due ON challenges (expires_at) WHERE status = 'pending';
 CREATE INDEX challenges_by_tenant ON challenges (tenant_id, id);
 CREATE INDEX challenges_by_client ON challenges (client_id, id);
 CREATE INDEX challenges_by_user ON challenges (user_id, id);
+-- A user has at most a handful of these, however long the history: inboxes and the barrier look here.
+CREATE INDEX challenges_pending_by_user ON challenges (user_id, id) WHERE status = 'pending';
 
 CREATE TABLE deliveries (
     challenge_id BLOB NOT NULL,

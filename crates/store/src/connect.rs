@@ -105,7 +105,8 @@ impl From<sqlx::Error> for ConnectError {
 /// migrated under a lock, so that any number of processes may start at once.
 ///
 /// # Errors
-/// [`ConnectError`], within a few multiples of [`Options::connect_timeout`].
+/// [`ConnectError`]; a database that does not answer within [`Options::connect_timeout`]. Migrations, one's own
+/// and those of others that are waited for, take the time they need.
 pub async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Arc<dyn Store>, ConnectError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
         Some("sqlite") => Ok(Arc::new(sqlite::connect(url, options, wake).await?)),

@@ -69,7 +69,8 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     let mut connection = tokio::time::timeout(options.connect_timeout, base.connect())
         .await
         .map_err(|_| ConnectError::Unreachable("no answer in time".to_owned()))??;
-    dialect::MIGRATIONS.run(&mut connection).await?;
+    // Not `run`: its future is not known to be `Send`.
+    dialect::MIGRATIONS.run_direct(None, &mut connection, false).await?;
     connection.close().await?;
 
     // A migration may take long; a statement of the program may not.

@@ -40,7 +40,7 @@ mod users;
 #[path = "sql/writer.rs"]
 mod writer;
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
 use countersign_core::wake::WakeSink;
 use sqlx::{
@@ -65,11 +65,8 @@ type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 
 /// Opens the file at `url` (`sqlite://PATH`), making it if need be.
 pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
-    let base = SqliteConnectOptions::from_str(url)?;
-    let path = base.get_filename().to_owned();
-    if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
-        return Err(ConnectError::Url("SQLite needs a file".to_owned()));
-    }
+    let path = file::of_url(url)?;
+    let base = SqliteConnectOptions::new().filename(&path);
     let base = base.disable_statement_logging().busy_timeout(options.connect_timeout).foreign_keys(true);
     let writing =
         base.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
@@ -77,7 +74,8 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     // sqlx's migrator takes no lock on SQLite: of concurrent starters some would fail.
     let lock = file::lock_for_migration(&path).await?;
     let mut connection = writing.connect().await?;
-    dialect::MIGRATIONS.run(&mut connection).await?;
+    // Not `run`: its future is not known to be `Send`.
+    dialect::MIGRATIONS.run_direct(None, &mut connection, false).await?;
     connection.close().await?;
     drop(lock);
 

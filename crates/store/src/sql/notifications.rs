@@ -126,7 +126,7 @@ impl Statements {
             )),
             late_deliveries: Statement::new(format!(
                 "-- late_deliveries
-                SELECT challenge_id, device_id, channel
+                SELECT deliveries.challenge_id AS challenge_id, deliveries.device_id AS device_id, channel
                 FROM {deliveries} CROSS JOIN challenges CROSS JOIN deliveries
                 WHERE challenges.id = r_challenge_id AND challenges.status NOT IN ('pending', 'expired')
                   AND deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id

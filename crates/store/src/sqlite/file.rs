@@ -8,6 +8,15 @@ use std::{
 
 use crate::connect::ConnectError;
 
+/// The path in `sqlite://PATH`, taken as it stands: no parameters, which could switch durability off, and no
+/// database in memory, which every connection would have for itself.
+pub(super) fn of_url(url: &str) -> Result<PathBuf, ConnectError> {
+    match url.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() && !path.contains(['?', '#']) && !path.contains(":memory:") => Ok(path.into()),
+        _ => Err(ConnectError::Url("SQLite needs a file".to_owned())),
+    }
+}
+
 /// Makes the file if it is missing, then waits for the migration lock, which lasts until the returned file is
 /// dropped. The system frees the lock of a process that dies, so nobody waits for the dead; whoever holds it is
 /// busy migrating, which is worth waiting for.

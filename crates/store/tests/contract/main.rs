@@ -5,9 +5,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in a test a panic is the report")]
 
 mod api_clients;
+mod challenges;
 mod devices;
 mod enrollments;
+mod events;
 mod kit;
+mod notifications;
+mod system;
 mod tenants;
 mod users;
 mod world;

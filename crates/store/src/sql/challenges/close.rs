@@ -58,7 +58,7 @@ impl Statements {
                   AND challenges.user_id = r_user_id AND challenges.status = 'pending'
                   AND CASE WHEN r_is_expiry THEN challenges.expires_at <= r_now
                            ELSE challenges.expires_at > r_now AND challenges.client_id = r_client_id END
-                RETURNING id"
+                RETURNING challenges.id AS id"
             )),
             lost_closes: Statement::new(format!(
                 "-- lost_closes

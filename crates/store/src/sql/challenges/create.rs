@@ -97,7 +97,8 @@ impl Statements {
             )),
             stored_creations: Statement::new(format!(
                 "-- stored_creations
-                SELECT r_command_id, body, reply, decision_id, number, status, challenges.expires_at AS expires_at
+                SELECT r_command_id, body, reply, idempotency_keys.decision_id AS decision_id, number, status,
+                    challenges.expires_at AS expires_at
                 FROM {keys} CROSS JOIN idempotency_keys
                 LEFT JOIN challenges ON challenges.id = idempotency_keys.challenge_id
                 WHERE idempotency_keys.client_id = r_client_id AND idempotency_keys.key = r_key"

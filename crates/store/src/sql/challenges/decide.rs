@@ -70,7 +70,7 @@ impl Statements {
                   AND devices.status = 'active' AND devices.binding_id = r_binding_id
                   AND (devices.key_thumbprint = r_key OR devices.uv_thumbprint = r_key)
                   AND deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id
-                RETURNING id"
+                RETURNING challenges.id AS id"
             )),
             lost_decisions: Statement::new(format!(
                 "-- lost_decisions

@@ -120,7 +120,8 @@ pub(super) async fn stored_creation(
 ) -> Result<Option<StoredCreation>, StoreError> {
     let stored_creation = query(
         "-- stored_creation
-        SELECT client_id, body, reply, number, status, challenges.expires_at AS expires_at
+        SELECT idempotency_keys.client_id AS client_id, body, reply, number, status,
+            challenges.expires_at AS expires_at
         FROM idempotency_keys LEFT JOIN challenges ON challenges.id = idempotency_keys.challenge_id
         WHERE idempotency_keys.client_id = $1 AND idempotency_keys.key = $2 AND idempotency_keys.expires_at > $3",
     );

@@ -1,0 +1,352 @@
+//! `ports::system`, and how a store starts, stops, and behaves while its database does not.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_core::ports::{
+    Store, StoreError,
+    challenges::{CreateChallenge, CreateOutcome},
+};
+use countersign_store::{ConnectError, Options, connect};
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::{
+    kit::{self, Database, Wakes},
+    world::{NOW, World},
+};
+
+#[tokio::test]
+async fn a_store_is_ready_when_it_writes_and_its_migrations_are_ours() {
+    for world in World::each().await {
+        assert_eq!(world.store.check_ready(NOW).await, Ok(()));
+        let written = "SELECT checked_at FROM installation WHERE id = 1";
+        assert_eq!(world.database.number(written).await, NOW.as_millis());
+        world.database.tamper(FROM_THE_FUTURE).await;
+        assert!(matches!(world.store.check_ready(NOW).await, Err(StoreError::Unavailable(_))));
+    }
+}
+
+const FROM_THE_FUTURE: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+    SELECT 9999, 'later', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
+
+#[tokio::test]
+async fn a_database_from_the_future_is_refused() {
+    for database in Database::each().await {
+        database.open().await.close().await;
+        database.tamper(FROM_THE_FUTURE).await;
+        let refused = database.open_with(kit::options(), Arc::new(Wakes::default())).await.err().unwrap();
+        assert!(matches!(refused, ConnectError::FromTheFuture { version: 9999 }), "{refused}");
+        assert!(refused.to_string().contains("from the future"));
+        // It was left as it is.
+        assert_eq!(database.number("SELECT count(*) FROM _sqlx_migrations WHERE version = 9999").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_altered_migration_is_refused() {
+    for database in Database::each().await {
+        database.open().await.close().await;
+        let other = if database.is_postgres() { r"'\x00'" } else { "X'00'" };
+        database.tamper(&format!("UPDATE _sqlx_migrations SET checksum = {other} WHERE version = 1")).await;
+        let refused = database.open_with(kit::options(), Arc::new(Wakes::default())).await.err().unwrap();
+        assert!(matches!(refused, ConnectError::Altered { version: 1 }), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_number_of_processes_may_start_at_once() {
+    for _ in 0..5 {
+        for database in Database::each().await {
+            let url = database.url();
+            let mut starters = tokio::task::JoinSet::new();
+            for _ in 0..16 {
+                let url = url.clone();
+                let wakes = Arc::new(Wakes::default());
+                starters.spawn(async move { connect(&url, kit::options(), wakes).await.map_err(|e| e.to_string()) });
+            }
+            for started in starters.join_all().await {
+                started.unwrap().close().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_in_one_line() {
+    let urls =
+        ["mysql://localhost/x", "", "sqlite://", "sqlite::memory:", "sqlite://x?mode=memory", "postgres://[", "x.db"];
+    for url in urls {
+        let refused = connect(url, Options::default(), Arc::new(Wakes::default())).await.err().unwrap();
+        assert!(matches!(refused, ConnectError::Url(_)), "{url}: {refused}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let url = format!("sqlite://{}/store.db", blocked.display());
+    let refused = connect(&url, Options::default(), Arc::new(Wakes::default())).await.err().unwrap();
+    assert!(matches!(refused, ConnectError::File { .. }), "{refused}");
+    let nobody = "postgres://nobody:secret@127.0.0.1:1/none";
+    let refused = connect(nobody, Options::default(), Arc::new(Wakes::default())).await.err().unwrap();
+    assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
+    assert!(!refused.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn the_file_belongs_to_the_servers_user_alone_and_is_written_ahead() {
+    let database = Database::sqlite();
+    database.open().await;
+    assert_eq!(database.texts("PRAGMA journal_mode").await, ["wal"]);
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-migrate"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = format!("{}{suffix}", database.path().display());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_twins_have_the_same_tables_columns_and_indexes() {
+    let sqlite_columns = "SELECT m.name || '.' || p.name || ' ' || lower(p.type) || ' ' || p.\"notnull\" || ' '
+            || coalesce(p.dflt_value, '') || ' ' || p.cid
+        FROM sqlite_master AS m, pragma_table_info(m.name) AS p
+        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' ORDER BY 1";
+    let postgres_columns = "SELECT table_name || '.' || column_name || ' '
+            || CASE data_type WHEN 'uuid' THEN 'blob' WHEN 'bytea' THEN 'blob' WHEN 'bigint' THEN 'integer'
+               ELSE data_type END
+            || ' ' || CASE is_nullable WHEN 'NO' THEN 1 ELSE 0 END || ' ' || coalesce(column_default, '') || ' '
+            || ordinal_position - 1
+        FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%' ORDER BY 1";
+    // Named indexes; those of keys and UNIQUE have names of the database's own, and are told by their columns.
+    let sqlite_indexes = "SELECT m.name || ' ' || CASE WHEN l.origin = 'c' THEN l.name ELSE '' END || ' '
+            || l.\"unique\" || ' ' || l.partial || ' '
+            || (SELECT group_concat(i.name, ',') FROM pragma_index_info(l.name) AS i)
+        FROM sqlite_master AS m, pragma_index_list(m.name) AS l
+        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND m.name <> 'installation' ORDER BY 1";
+    let postgres_indexes = "SELECT t.relname || ' ' || CASE WHEN c.oid IS NULL THEN i.relname ELSE '' END || ' '
+            || CASE WHEN x.indisunique THEN 1 ELSE 0 END || ' ' || CASE WHEN x.indpred IS NULL THEN 0 ELSE 1 END || ' '
+            || (SELECT string_agg(a.attname, ',' ORDER BY k.n)
+                FROM unnest(x.indkey) WITH ORDINALITY AS k (attnum, n)
+                JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = k.attnum)
+        FROM pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid JOIN pg_class AS t ON t.oid = x.indrelid
+        JOIN pg_namespace AS s ON s.oid = t.relnamespace AND s.nspname = 'public'
+        LEFT JOIN pg_constraint AS c ON c.conindid = i.oid AND c.contype IN ('p', 'u')
+        WHERE t.relname NOT LIKE '\\_sqlx%' AND t.relname <> 'installation' ORDER BY 1";
+    let (sqlite, postgres) = (Database::sqlite(), Database::postgres().await);
+    sqlite.open().await;
+    postgres.open().await;
+    for (one, other) in [(sqlite_columns, postgres_columns), (sqlite_indexes, postgres_indexes)] {
+        let (mut one, mut other) = (sqlite.texts(one).await, postgres.texts(other).await);
+        // They sort text differently.
+        one.sort();
+        other.sort();
+        assert!(one.len() > 20);
+        assert_eq!(one, other);
+    }
+}
+
+#[tokio::test]
+async fn the_twins_migrations_differ_in_types_only() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+    let texts = |kind: &str| {
+        let mut files: Vec<_> = std::fs::read_dir(format!("{folder}/{kind}")).unwrap().map(Result::unwrap).collect();
+        files.sort_by_key(|file| file.file_name());
+        let text = |file: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            let text = text.replace(" UUID", " BLOB").replace(" BYTEA", " BLOB").replace(" BIGINT", " INTEGER");
+            (file.file_name(), text.replace(") STRICT;", ");"))
+        };
+        files.into_iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts("sqlite"), texts("postgres"));
+}
+
+#[tokio::test]
+async fn what_nobody_may_ask_for_any_more_is_forgotten() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let mut command = world.new_challenge(&[&phone]).await;
+        command.idempotency = Some(countersign_core::ports::challenges::Idempotency {
+            key: "key".to_owned(),
+            body: world.digest(),
+            reply: "{}".to_owned(),
+            expires_at: NOW.plus_seconds(60),
+        });
+        world.store.create_challenge(command).await.unwrap();
+        let count = "SELECT (SELECT count(*) FROM replies) + (SELECT count(*) FROM idempotency_keys)";
+        // The key, and the reply to the phone's registration.
+        assert_eq!(world.database.number(count).await, 2);
+        assert_eq!(world.store.forget_expired(NOW, 100).await, Ok(0));
+        assert_eq!(world.store.forget_expired(NOW.plus_seconds(60), 100).await, Ok(1));
+        assert_eq!(world.store.forget_expired(NOW.plus_seconds(86_400), 100).await, Ok(1));
+        assert_eq!(world.database.number(count).await, 0);
+    }
+}
+
+/// A challenge each for a user of its own.
+async fn commands(world: &World, count: usize) -> Vec<CreateChallenge> {
+    let mut commands = Vec::new();
+    for number in 0..count {
+        let phone = world.phone(&format!("user {number}")).await;
+        commands.push(world.new_challenge(&[&phone]).await);
+    }
+    commands
+}
+
+async fn all(store: &Arc<dyn Store>, commands: Vec<CreateChallenge>) -> Vec<Result<CreateOutcome, StoreError>> {
+    let mut asks = tokio::task::JoinSet::new();
+    for command in commands {
+        let store = Arc::clone(store);
+        asks.spawn(async move { store.create_challenge(command).await });
+    }
+    asks.join_all().await
+}
+
+const CHALLENGES: &str = "SELECT count(*) FROM challenges";
+
+#[tokio::test]
+async fn a_store_that_closes_finishes_what_waits_and_then_refuses() {
+    for world in World::each().await {
+        let commands = commands(&world, 30).await;
+        let late = commands[0].clone();
+        let (outcomes, ()) = tokio::join!(all(&world.store, commands), async {
+            tokio::task::yield_now().await;
+            world.store.close().await;
+        });
+        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))).count();
+        assert_eq!(made + refused, 30);
+        assert_eq!(world.database.number(CHALLENGES).await, i64::try_from(made).unwrap());
+        assert!(matches!(world.store.create_challenge(late).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(world.store.tenants().await, Err(StoreError::Unavailable(_))));
+        world.store.close().await;
+        assert!(world.other.check_ready(NOW).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_sheds_at_once_and_loses_nothing_that_it_took() {
+    for world in World::each().await {
+        let commands = commands(&world, 20).await;
+        let narrow = Options { queue_length: 3, max_batch: 2, ..kit::options() };
+        let store = world.database.open_with(narrow, Arc::new(Wakes::default())).await.unwrap();
+        let outcomes = all(&store, commands).await;
+        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        let shed = outcomes.iter().filter(|outcome| **outcome == Err(StoreError::Overloaded)).count();
+        assert_eq!(made + shed, 20);
+        assert!(made >= 3 && shed > 0, "{made} made, {shed} shed");
+        assert_eq!(world.database.number(CHALLENGES).await, i64::try_from(made).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_gave_up_before_its_turn_is_skipped() {
+    for world in World::each().await {
+        let mut commands = commands(&world, 2).await;
+        let (second, first) = (commands.pop().unwrap(), commands.pop().unwrap());
+        {
+            let mut ask = std::pin::pin!(world.store.create_challenge(first.clone()));
+            // Polled once: it is queued, and the writer has not run on this one thread.
+            let polled = std::future::poll_fn(|context| std::task::Poll::Ready(ask.as_mut().poll(context))).await;
+            assert!(polled.is_pending());
+        }
+        assert_eq!(world.store.create_challenge(second).await, Ok(CreateOutcome::Created));
+        assert_eq!(world.store.challenge(first.facts.id).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_the_database_itself_refuses_fails_alone() {
+    for world in World::each().await {
+        let mut commands = commands(&world, 10).await;
+        // PostgreSQL has no NUL in texts. The rules let none through; the store does not rely on it.
+        commands[4].facts.jws.push('\0');
+        let poison = commands[4].facts.id;
+        let ids: Vec<_> = commands.iter().map(|command| command.facts.id).filter(|id| *id != poison).collect();
+        let outcomes = all(&world.store, commands).await;
+        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        assert_eq!(made, if world.database.is_postgres() { 9 } else { 10 });
+        for id in ids {
+            assert!(world.store.challenge(id).await.unwrap().is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_replaced_before_anybody_notices() {
+    for world in World::each().await {
+        if world.database.is_postgres() {
+            world.database.end_connections().await;
+        }
+        let commands = commands(&world, 5).await;
+        assert_eq!(all(&world.store, commands.clone()).await.len(), 5);
+        if world.database.is_postgres() {
+            world.database.end_connections().await;
+        }
+        for command in commands {
+            // Run again it finds itself, on a new connection; reads have one too.
+            assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created));
+            assert!(world.store.challenge(command.facts.id).await.unwrap().is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_callers_are_told_in_time_and_afterwards_all_is_well() {
+    let options = Options {
+        connect_timeout: Duration::from_millis(300),
+        transaction_timeout: Duration::from_secs(2),
+        reply_timeout: Duration::from_secs(3),
+        ..kit::options()
+    };
+    for world in World::each().await {
+        let store = world.database.open_with(options.clone(), Arc::new(Wakes::default())).await.unwrap();
+        let commands = commands(&world, 5).await;
+        let away = Away::begin(&world).await;
+        let told = tokio::time::timeout(Duration::from_secs(5), all(&store, commands.clone())).await.unwrap();
+        assert!(told.iter().all(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))), "{told:?}");
+        let plain = tokio::time::timeout(Duration::from_secs(5), store.check_ready(NOW)).await.unwrap();
+        assert!(matches!(plain, Err(StoreError::Unavailable(_))), "{plain:?}");
+        if world.database.is_postgres() {
+            let read = tokio::time::timeout(Duration::from_secs(5), store.tenants()).await.unwrap();
+            assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+        }
+        away.end(&world).await;
+        let outcomes = all(&store, commands).await;
+        assert!(outcomes.iter().all(|outcome| *outcome == Ok(CreateOutcome::Created)), "{outcomes:?}");
+    }
+}
+
+/// A database that does not answer: PostgreSQL lets nobody in; SQLite is being written by somebody else.
+enum Away {
+    Closed,
+    Busy(Box<sqlx::SqliteConnection>),
+}
+
+impl Away {
+    async fn begin(world: &World) -> Self {
+        if world.database.is_postgres() {
+            world
+                .database
+                .administer(format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", world.database.name()))
+                .await;
+            world.database.end_connections().await;
+            return Self::Closed;
+        }
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.database.path());
+        let mut connection = options.connect().await.unwrap();
+        connection.execute("BEGIN IMMEDIATE").await.unwrap();
+        Self::Busy(Box::new(connection))
+    }
+
+    async fn end(self, world: &World) {
+        match self {
+            Self::Closed => {
+                let open = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", world.database.name());
+                world.database.administer(open).await;
+            }
+            Self::Busy(mut connection) => {
+                connection.execute("ROLLBACK").await.unwrap();
+            }
+        }
+    }
+}
