@@ -110,7 +110,8 @@ fn the_right_number_approves_and_a_wrong_one_denies_for_good() {
 
 #[test]
 fn a_challenge_that_is_not_the_devices_own_is_not_found() {
-    let changes: [(&str, fn(&mut Case)); 7] = [
+    type Change = fn(&mut Case);
+    let changes: [(&str, Change); 7] = [
         ("another path", |case| case.response.sub = id::<kind::Challenge>(8).to_string()),
         ("another tenant", |case| case.signer.tenant_id = id(8)),
         ("another user", |case| case.signer.user_id = id(8)),

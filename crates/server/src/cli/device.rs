@@ -110,7 +110,8 @@ pub async fn run(arguments: DeviceArgs, json: bool) -> Result<ExitCode, CliError
                 // If even this cannot be written, the line on stderr still says why.
                 let _gone = desk.say(&failure(&error), "");
             }
-            Err(CliError::Failed(error.to_string()))
+            // A server's words may be in it.
+            Err(CliError::Failed(words::plain(&error.to_string())))
         }
     }
 }
@@ -154,7 +155,7 @@ fn failure(error: &DeviceError) -> Value {
 impl Desk {
     /// The registrations that are meant: one, or all.
     fn registrations(&self, device: Option<DeviceId>) -> Result<Vec<Registration>, DeviceError> {
-        let mut registrations = KeysFile::load(&self.keys)?.registrations;
+        let mut registrations = self.all_registrations()?;
         if let Some(device) = device {
             registrations.retain(|registration| registration.device_id == device);
         }
@@ -164,6 +165,15 @@ impl Desk {
             (true, None) => {
                 Err(DeviceError::Usage(format!("{} has no registrations: enroll first", self.keys.display())))
             }
+        }
+    }
+
+    /// Every registration; none if there is no file yet.
+    fn all_registrations(&self) -> Result<Vec<Registration>, DeviceError> {
+        match KeysFile::load(&self.keys) {
+            Ok(keys) => Ok(keys.registrations),
+            Err(KeysFileError::Missing(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -5,7 +5,12 @@ use std::{process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, Context};
-use crate::{app, clock::SystemClock, entropy::SystemEntropy, telemetry};
+use crate::{
+    app,
+    clock::{Clock as _, SystemClock},
+    entropy::SystemEntropy,
+    telemetry,
+};
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -18,6 +23,7 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let upkeep = metrics.clone();
+    let clock = SystemClock;
     let running =
         app::start(&context.settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), Some(metrics)).await?;
     tracing::info!(
@@ -26,13 +32,12 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
         metrics = running.metrics_address.map(tracing::field::display),
         "ready"
     );
-    let mut interval = tokio::time::interval(std::time::Duration::from_secs(5));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             // Bounds what unread histograms hold.
-            _ = interval.tick() => upkeep.run_upkeep(),
+            () = clock.sleep_until(clock.now().plus_seconds(5)) => upkeep.run_upkeep(),
         }
     }
     tracing::info!("stopping");

@@ -17,7 +17,7 @@ use countersign_core::{
     verify::{Obstacle, Refusal},
 };
 use countersign_proto::{
-    jose,
+    jose::{self, SigningError},
     problem::{FieldError, Problem, ProblemType},
     timestamp::Timestamp,
     vocabulary::{ChallengeStatus, DeviceStatus, EnrollmentStatus, Word as _},
@@ -28,7 +28,11 @@ use crate::signing::SignFailure;
 
 /// An error reply. Becomes a problem document in [`render`], where the issuer and the request id are known.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub struct ApiError(Box<Content>);
+
+/// Boxed, so that a handler's good case does not carry the size of its bad one.
+#[derive(Debug, Clone)]
+struct Content {
     kind: ProblemType,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
@@ -45,39 +49,40 @@ impl ApiError {
     /// The problem of this type with its usual words.
     pub fn new(kind: ProblemType) -> Self {
         let detail = Cow::Borrowed(kind.spec().explanation);
-        Self { kind, detail, errors: Vec::new(), extensions: Map::new(), headers: Vec::new(), cause: None }
+        let (errors, extensions, headers) = (Vec::new(), Map::new(), Vec::new());
+        Self(Box::new(Content { kind, detail, errors, extensions, headers, cause: None }))
     }
 
     /// Its type.
-    pub const fn kind(&self) -> ProblemType {
-        self.kind
+    pub fn kind(&self) -> ProblemType {
+        self.0.kind
     }
 
     /// With other words; safe to show, without anything of the sender's.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
-        self.detail = detail.into();
+        self.0.detail = detail.into();
         self
     }
 
     /// With an extension member.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.extensions.insert(member.to_owned(), value.into());
+        self.0.extensions.insert(member.to_owned(), value.into());
         self
     }
 
     /// With the members at fault.
     #[must_use]
     pub fn at(mut self, errors: Vec<FieldError>) -> Self {
-        self.errors = errors;
+        self.0.errors = errors;
         self
     }
 
     /// With a cause for the log. Never a token, key, number, body or name.
     #[must_use]
     pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
+        self.0.cause = Some(cause.into());
         self
     }
 
@@ -90,7 +95,7 @@ impl ApiError {
     /// With a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -150,7 +155,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() =
-            StatusCode::from_u16(self.kind.spec().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(self.0.kind.spec().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.extensions_mut().insert(self);
         response
     }
@@ -159,9 +164,10 @@ impl IntoResponse for ApiError {
 /// Writes the problem document of a reply that carries an [`ApiError`], and logs its cause, once.
 pub fn render(response: Response<Body>, issuer: &str, request_id: &str) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let Some(error) = parts.extensions.remove::<ApiError>() else {
+    let Some(ApiError(error)) = parts.extensions.remove::<ApiError>() else {
         return Response::from_parts(parts, body);
     };
+    let error = *error;
     let spec = error.kind.spec();
     match &error.cause {
         Some(cause) if spec.status >= 500 => tracing::error!(problem = spec.slug, cause, "request failed"),
@@ -205,7 +211,11 @@ impl From<StoreError> for ApiError {
 
 impl From<SignFailure> for ApiError {
     fn from(failure: SignFailure) -> Self {
-        Self::internal(failure.to_string())
+        match failure.0 {
+            // Only a challenge carries what a caller wrote; everything else that we sign has its bounds.
+            SigningError::TooLarge { .. } => Self::new(ProblemType::ChallengeTooLarge),
+            SigningError::Claims(_) | SigningError::Library => Self::internal(failure.to_string()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ fn registration(last: u8) -> Registration {
         created_at: Timestamp::from_seconds(1_700_000_000),
         confirmation_code: Some("012345".to_owned()),
         device_key: SigningKey::from_private_bytes(&[last; 32]).unwrap(),
-        uv_key: (last % 2 == 0).then(|| SigningKey::from_private_bytes(&[last + 100; 32]).unwrap()),
+        uv_key: last.is_multiple_of(2).then(|| SigningKey::from_private_bytes(&[last + 100; 32]).unwrap()),
     }
 }
 

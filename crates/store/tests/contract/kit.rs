@@ -205,6 +205,6 @@ impl Wakes {
                 heard.await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.expect("a wake-up");
+        tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap();
     }
 }

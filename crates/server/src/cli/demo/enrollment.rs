@@ -44,7 +44,11 @@ async fn register(story: &mut Story, enrollment_uri: &str) -> Result<(Phone, Str
     let phone = Phone::enroll(enrollment_uri, EnrollOptions::named("Ada's phone"), surroundings()).await?;
     let code = phone.registration().confirmation_code.clone().unwrap_or_default();
     let is_code = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
-    story.check(is_code, &format!("the phone is registered, and shows Ada the code {code}"), "no six digits")?;
+    story.check(
+        is_code,
+        &format!("the phone is registered, and shows Ada the confirmation code {code}"),
+        "no six digits",
+    )?;
     let status = phone.fetch_self().await?.device.status;
     let is_pending = status == DeviceStatus::PendingConfirmation;
     story.check(is_pending, "it may not answer anything yet", status.as_str())?;

@@ -58,7 +58,10 @@ impl Proof {
 
     /// Verifies the evidence with nothing but the two files, and shows that an altered one is worth nothing.
     pub(super) fn verify(&self, story: &mut Story, phone: &Phone) -> Result<(), DemoError> {
-        story.step("The evidence is kept: evidence.json and jwks.json. With these two files, and no server, anybody checks it:")?;
+        story.step(
+            "The evidence is kept: evidence.json and jwks.json. With these two files anybody verifies it offline, \
+             without the server:",
+        )?;
         let (evidence, jwks) = self.read()?;
         let proven = evidence::verify(&evidence, &|kid| jwks.find(kid)).map_err(|error| DemoError::Deviation {
             expected: "the evidence verifies".to_owned(),

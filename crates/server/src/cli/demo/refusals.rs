@@ -57,7 +57,9 @@ pub(super) async fn not_me(story: &mut Story, page: &IdentityProvider, phone: &P
 
 /// Somebody talks Ada into approving without seeing the page.
 pub(super) async fn wrong_number(story: &mut Story, page: &IdentityProvider, phone: &Phone) -> Result<(), DemoError> {
-    story.step("Next time they call Ada and talk her into approving. She cannot see their page, and guesses.")?;
+    story.step(
+        "Next time they call Ada and talk her into approving. She cannot see their page, and types a wrong number.",
+    )?;
     let Asked { held, number, challenge } = ask(page, phone, "Oslo", "198.51.100.23").await?;
     held.is_held(story).await?;
     let guess = phone.approve(&challenge, Some(&another(&number)), None).await;

@@ -16,7 +16,7 @@ use super::{
 pub(super) async fn run(desk: &Desk) -> Result<(), DeviceError> {
     let mut objects = Vec::new();
     let mut lines = Vec::new();
-    for registration in desk.registrations(None)? {
+    for registration in desk.all_registrations()? {
         let Registration { device_id, issuer, name, user, tenant, .. } = registration.clone();
         let head = format!("{device_id}  {}  {} at {issuer}", plain(&name), plain(&user.external_id));
         let mut object =
@@ -24,17 +24,22 @@ pub(super) async fn run(desk: &Desk) -> Result<(), DeviceError> {
         let (line, members) = match ask(desk, registration).await {
             Ok((status, waiting)) => {
                 lines.push(format!("{head}  {status}"));
-                lines.extend(waiting.iter().map(|one| one_line(one)));
+                lines.extend(waiting.iter().map(one_line));
                 let challenges: Vec<Value> = waiting.iter().map(describe).collect();
                 (None, json!({"status": status, "challenges": challenges}))
             }
-            Err(error) => (Some(format!("{head}  ({error})")), json!({"error": error.to_string()})),
+            Err(error) => {
+                (Some(format!("{head}  ({})", plain(&error.to_string()))), json!({"error": error.to_string()}))
+            }
         };
         lines.extend(line);
         if let (Value::Object(object), Value::Object(members)) = (&mut object, members) {
             object.extend(members);
         }
         objects.push(object);
+    }
+    if objects.is_empty() {
+        lines.push(format!("No registrations in {}: enroll first.", desk.keys.display()));
     }
     desk.say(&json!({"devices": objects}), &lines.join("\n"))
 }

@@ -68,7 +68,7 @@ fn tell(device_id: DeviceId, sight: &Sight) -> (Value, String) {
         }
         Sight::Refused(id, error) => (
             json!({"type": "refused", "device_id": device_id, "id": id, "error": error.to_string()}),
-            format!("Challenge {id} is not shown: {error}"),
+            format!("Challenge {id} is not shown: {}", words::plain(&error.to_string())),
         ),
         Sight::Gone(id) => {
             (json!({"type": "gone", "device_id": device_id, "id": id}), format!("Challenge {id} no longer waits."))
@@ -76,7 +76,7 @@ fn tell(device_id: DeviceId, sight: &Sight) -> (Value, String) {
         Sight::Trouble(error, ended) => {
             let object = json!({"type": "trouble", "device_id": device_id, "error": error.to_string(), "ended": ended});
             let next = if *ended { "no longer watched" } else { "trying again" };
-            (object, format!("Device {device_id}: {error} ({next})"))
+            (object, format!("Device {device_id}: {} ({next})", words::plain(&error.to_string())))
         }
     }
 }
@@ -85,7 +85,8 @@ fn show(challenge: &VerifiedChallenge) -> String {
     let claims = challenge.claims();
     let mut lines = vec![String::new()];
     lines.extend(words::question(claims));
-    lines.push(format!("{} {}", words::task(claims), words::deadline(claims, SystemClock.now())));
+    lines.push(words::task(claims));
+    lines.push(words::deadline(claims, SystemClock.now()));
     lines.push(format!("  countersign device approve {}", challenge.id()));
     lines.push(format!("  countersign device deny {} --reason not_me", challenge.id()));
     lines.join("\n")
