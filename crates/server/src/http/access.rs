@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, MatchedPath, Request, State},
+    extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
     http::{HeaderMap, Response, header, request::Parts},
     middleware::Next,
     response::IntoResponse as _,
@@ -82,7 +82,8 @@ async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
             parts.extensions.insert(proven);
         }
     }
-    Ok(())
+    // An id that is not even text is as unknown as any other; axum's own refusal would be no problem document.
+    RawPathParams::from_request_parts(parts, app).await.map(|_| ()).map_err(|_| ApiError::not_found())
 }
 
 async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {

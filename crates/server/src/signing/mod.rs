@@ -41,7 +41,7 @@ pub struct ServerKeys {
 /// The server could not sign: its key or its random source is broken. Becomes a bare 500.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot sign: {0}")]
-pub struct SignFailure(#[from] countersign_proto::jose::SigningError);
+pub struct SignFailure(#[from] pub countersign_proto::jose::SigningError);
 
 impl ServerKeys {
     /// Loads the key file; makes it if `may_create` and it does not exist.

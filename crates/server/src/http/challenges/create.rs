@@ -24,7 +24,7 @@ use countersign_core::{
 use countersign_proto::{
     api::challenges::{Challenge, ChallengeCreated, CreateChallenge as Request},
     jose::{
-        Kind, base64url,
+        base64url,
         claims::{ChallengeClaims, ChallengeTenant, ChallengeUser, ChallengeVerification},
     },
     problem::{FieldError, ProblemType},
@@ -174,10 +174,8 @@ impl Draft<'_> {
                 app.keys.seals().seal(&content)
             }),
         };
+        // Refuses to sign more than 16 KiB: `challenge-too-large`.
         let jws = app.keys.sign(&claims)?;
-        if jws.len() > Kind::Challenge.max_bytes() {
-            return Err(ApiError::new(ProblemType::ChallengeTooLarge));
-        }
         let (tenant_id, client_id) = (caller.caller.tenant_id, caller.caller.client_id);
         let user = addressees.user.clone();
         let facts = ChallengeFacts { id, tenant_id, client_id, user, text, policy, jws, created_at, expires_at };

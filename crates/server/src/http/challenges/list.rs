@@ -37,7 +37,7 @@ pub struct Query {
     external_id: Option<String>,
     /// In this status now.
     status: Option<ChallengeStatus>,
-    /// Created at or after this time.
+    /// Created after this time.
     created_after: Option<Timestamp>,
     /// From the previous page.
     cursor: Option<String>,

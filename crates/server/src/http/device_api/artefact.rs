@@ -3,11 +3,11 @@
 //! Every endpoint names the one kind that it takes, so that no other kind is ever parsed there. To add a kind:
 //! its claims get a [`DeviceClaims`], its endpoint calls [`open`].
 
-use countersign_core::limits;
+use countersign_core::{device::KeyRole, limits};
 use countersign_proto::{
     ids::DeviceId,
     jose::{
-        Claims, HeaderKey, PublicKey, Thumbprint, Unverified, check_audience, check_iat, check_jti,
+        Claims, HeaderKey, Kind, PublicKey, Thumbprint, Unverified, check_audience, check_iat, check_jti,
         claims::{DeregistrationClaims, ProofClaims, PushUpdateClaims, ResponseClaims},
     },
     timestamp::Timestamp,
@@ -98,6 +98,10 @@ pub async fn open<C: DeviceClaims>(app: &App, token: &[u8], now: Timestamp) -> A
     let (unverified, thumbprint) = parse::<C>(token)?;
     let key = app.keyring.fresh(&thumbprint).await?.filter(|key| is_told(key, now));
     let key = key.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
+    // The table of protocol 2: the uv key signs responses, and nothing else.
+    if key.signer.role != KeyRole::Device && C::KIND != Kind::Response {
+        return Err(ApiError::invalid_signature("key_role"));
+    }
     let claims = read(unverified, &key.public_key, key.signer.device_id, app.issuer())?;
     Ok(Opened { claims, key, thumbprint })
 }
@@ -147,7 +151,7 @@ pub fn check_time(claims: &impl Claims, now: Timestamp) -> ApiResult<()> {
 }
 
 /// A revoked device is told so for 90 days; then its key is unknown.
-fn is_told(key: &FreshKey, now: Timestamp) -> bool {
+pub fn is_told(key: &FreshKey, now: Timestamp) -> bool {
     let until = key.revoked_at.map(|at| at.plus_seconds(limits::REVOKED_DEVICE_IS_TOLD_SECONDS));
     key.status != DeviceStatus::Revoked || until.is_some_and(|until| now < until)
 }

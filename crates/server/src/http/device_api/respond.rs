@@ -60,8 +60,18 @@ pub async fn handle(
         };
     };
     let claims: ResponseClaims = artefact::read(unverified, &bound.public_key, bound.signer.device_id, app.issuer())?;
-    let attempt = Attempt { app: &app, now, id, text, claims, thumbprint, request_id };
-    attempt.decide(bound).await
+    let attempt = Attempt { app: &app, now, id, text, claims, thumbprint: thumbprint.clone(), request_id };
+    match attempt.decide(bound).await {
+        Err(error) if error.kind() == ProblemType::DeviceNotActive => Err(tell(&app, &thumbprint, now, error).await?),
+        outcome => outcome,
+    }
+}
+
+/// A device that was revoked long ago is no longer told so: its key is an unknown one.
+async fn tell(app: &App, thumbprint: &Thumbprint, now: Timestamp, told: ApiError) -> ApiResult<ApiError> {
+    let key = app.keyring.fresh(thumbprint).await?;
+    let is_told = key.is_some_and(|key| artefact::is_told(&key, now));
+    Ok(if is_told { told } else { ApiError::invalid_signature("unknown_key") })
 }
 
 /// A key that no binding vouches for: of a device that was never active, replaced, or unknown.
