@@ -4,4 +4,10 @@
 //! `tests/it/<story>.rs`, its line below, and tests as the kit's first page shows.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the report")]
 
+mod access;
+mod artefacts;
+mod devices;
+mod enrollment;
+mod log;
+mod requests;
 mod sign_in;

@@ -59,6 +59,13 @@ impl Device {
         all.remove(0)
     }
 
+    /// This challenge, which waits for an answer, verified.
+    pub async fn pending_of(&self, challenge: &Value) -> VerifiedChallenge {
+        let id = challenge["id"].as_str().unwrap().parse().unwrap();
+        let pending = self.challenge(id).await.unwrap();
+        self.verify(&pending).await.unwrap()
+    }
+
     /// The claims of any artefact of this device but those of its kind: `iss aud iat jti`.
     pub fn claims(&self) -> Value {
         let surroundings = self.surroundings();
