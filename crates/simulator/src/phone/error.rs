@@ -28,7 +28,7 @@ pub enum PhoneError {
         limit_bytes: usize,
     },
     /// The server refused and said why (RFC 9457).
-    #[error("{}: {}", .0.slug(), .0.detail)]
+    #[error("{}", told(.0))]
     Problem(Box<Problem>),
     /// Neither success nor a problem document.
     #[error("unexpected reply: status {status}")]
@@ -71,6 +71,18 @@ impl PhoneError {
     }
 }
 
+/// A problem in one line: what it is, the members at fault, and what the server adds.
+fn told(problem: &Problem) -> String {
+    let mut line = format!("{}: {}", problem.slug(), problem.detail);
+    for error in &problem.errors {
+        line.push_str(&format!(" [{} {}]", error.pointer, error.detail));
+    }
+    for (name, value) in &problem.extensions {
+        line.push_str(&format!(" ({name}: {value})"));
+    }
+    line
+}
+
 /// The innermost cause says what a person can mend ("connection refused"); the outer ones only where.
 fn chain(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
@@ -78,4 +90,20 @@ fn chain(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_in_one_line_with_the_members_at_fault() {
+        let problem = serde_json::json!({
+            "type": "https://a.example/problems/invalid-request", "title": "t", "status": 422, "detail": "No.",
+            "request_id": "r", "errors": [{"pointer": "/number", "detail": "must be digits"}], "attempts_left": 2,
+        });
+        let error = PhoneError::Problem(Box::new(serde_json::from_value(problem).unwrap()));
+        assert_eq!(error.to_string(), "invalid-request: No. [/number must be digits] (attempts_left: 2)");
+        assert!(error.is_problem("invalid-request") && !error.is_problem("invalid"));
+    }
 }
