@@ -11,7 +11,7 @@ use countersign_core::{
     device::{KeyRole, StatusChange, StoredKey},
     event::EventKind,
     ports::{
-        PageRequest, Reply,
+        PageRequest, Reply, StoreError,
         devices::{ChangeDeviceStatus, ChangeDeviceStatusOutcome as Outcome, DeviceFilter},
         enrollments::{Activation, ClaimOutcome, ClaimTicket},
     },
@@ -284,5 +284,17 @@ async fn a_push_binding_reads_back_as_it_was_registered() {
         assert_eq!((device.push_channel, device.push_updated_at), (claim.push.channel(), NOW));
         assert_ne!(claim.push, PushBinding::None);
         assert_eq!(device.description, claim.description);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_this_server_never_writes_is_reported() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        assert_eq!(world.database.tamper("UPDATE devices SET status = 'blessed'").await, 1);
+        let corrupt = StoreError::Corrupt { table: "devices", column: "status", row: phone.id.to_string() };
+        assert_eq!(world.store.device(world.tenant_id, phone.id).await, Err(corrupt.clone()));
+        let revoke = world.new_status(world.client, phone.id, REVOKE);
+        assert_eq!(world.store.change_device_status(revoke).await, Err(corrupt));
     }
 }

@@ -9,6 +9,7 @@ use countersign_core::{
         challenges::DecideOutcome, devices::ChangeDeviceStatusOutcome as Outcome, notifications::ClaimNotifications,
     },
     verify::Verdict,
+    wake::WakeKey,
 };
 use countersign_proto::{
     ids::ChallengeId,
@@ -16,6 +17,7 @@ use countersign_proto::{
 };
 
 use super::REVOKE;
+use crate::kit::{self, Wakes};
 use crate::world::{NOW, Phone, World};
 
 const APPROVE: Verdict = Verdict::Approve { with_number: true };
@@ -63,6 +65,19 @@ async fn what_was_addressed_to_nobody_else_ends_with_the_device() {
             let user = world.store.user(world.tenant_id, phone.user.id).await.unwrap().unwrap();
             assert_eq!(user.pending_challenges, 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_hears_of_the_end_on_the_node_that_brought_it() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let challenge = world.challenge(&[&phone]).await;
+        let wakes = Arc::new(Wakes::default());
+        let node = world.database.open_with(kit::options(), Arc::clone(&wakes) as _).await.unwrap();
+        node.change_device_status(world.new_status(world.client, phone.id, REVOKE)).await.unwrap();
+        wakes.hear(WakeKey::Challenge(challenge)).await;
+        wakes.hear(WakeKey::Device(phone.id)).await;
     }
 }
 
