@@ -1,7 +1,7 @@
 //! The ports of `countersign-core` over SQLite and PostgreSQL. The only crate that knows SQL.
 //!
 //! One text for both databases: each noun is one plain file under `sql/`, compiled twice, once inside
-//! [`mod@sqlite`] and once inside [`mod@postgres`], which supply the types and a small `dialect`. All writes go
+//! `sqlite.rs` and once inside `postgres.rs`, which supply the types and a small `dialect`. All writes go
 //! through one task per store, the writer (`sql/writer.rs`).
 //!
 //! Never: a statement outside `sql/`; a network call or a decision of the rules inside a transaction; a clock or
