@@ -33,7 +33,6 @@ fn push_binding(text: &str) -> Result<PushBinding, String> {
     if text == "none" {
         return Ok(PushBinding::None);
     }
-    // What was given is not repeated: it may be a push token.
     serde_json::from_str(text).map_err(|error| format!("not a push binding: {error}"))
 }
 
