@@ -52,7 +52,7 @@ impl Statements {
                 name,
                 &format!(
                     "challenges.tenant_id = $1 AND {which}
-                    AND ($3 IS NULL OR challenges.id < $3)
+                    AND challenges.id < $3
                     AND ($4 IS NULL OR challenges.client_id = $4)
                     AND challenges.created_at > $5
                     AND ($6 IS NULL OR $6 = CASE
@@ -163,7 +163,7 @@ pub(super) async fn challenges(
     let page = query(statement)
         .bind(tenant_id.as_uuid())
         .bind(filter.external_id)
-        .bind(page.before.map(ChallengeId::as_uuid))
+        .bind(page.before.map_or(Uuid::max(), ChallengeId::as_uuid))
         .bind(filter.client_id.map(ApiClientId::as_uuid))
         .bind(filter.created_after.map_or(i64::MIN, Timestamp::as_millis))
         .bind(filter.status.map(|status| status.as_str()))
