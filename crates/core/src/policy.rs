@@ -55,6 +55,13 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Whether the floor lets a challenge have this mode.
+    pub const fn allows(&self, mode: VerificationMode) -> bool {
+        strength(mode) >= strength(self.verification_floor)
+    }
+}
+
 /// What the caller asks for; absent members are left to the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyRequest {
@@ -133,7 +140,7 @@ pub fn effective(policy: &Policy, request: &PolicyRequest) -> Result<EffectivePo
     if mode == VerificationMode::Display {
         return Err(PolicyRefusal::ModeUnavailable);
     }
-    if strength(mode) < strength(policy.verification_floor) {
+    if !policy.allows(mode) {
         return Err(PolicyRefusal::ModeBelowFloor);
     }
     let digits = effective_digits(policy, mode, request.verification.as_ref().and_then(|asked| asked.digits))?;

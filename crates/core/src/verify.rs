@@ -15,6 +15,7 @@ use crate::{
     challenge::{ChallengeFacts, status_at},
     device::KeyRole,
     digest::Digest,
+    limits::SKEW_SECONDS,
 };
 
 /// Who signed, as its verified key says.
@@ -116,6 +117,13 @@ pub fn judge(
         return Err(Refusal::UserVerificationRequired);
     }
     judge_number(signed, response.number.as_deref(), is_right_number)
+}
+
+/// Whether a response was signed while the challenge lived, give or take the permitted skew: who verifies the
+/// evidence later asks the same.
+pub fn is_within_lifetime(signed: &ChallengeClaims, iat: i64) -> bool {
+    let from = signed.iat.saturating_sub(SKEW_SECONDS);
+    (from..=signed.exp.saturating_add(SKEW_SECONDS)).contains(&iat)
 }
 
 /// Steps 9 and 10.

@@ -22,7 +22,7 @@ use crate::{
     config::{ConfigError, Settings},
     connections::{self, ServeError},
     decisions::Decisions,
-    http::{routes, state::App},
+    http::{meta::ready::Readiness, routes, state::App},
     keyring::Keyring,
     shutdown::{self, Stop},
     signing::{KeyFileError, ServerKeys},
@@ -137,6 +137,7 @@ pub async fn start(
         entropy,
         keys,
         waiters,
+        readiness: Readiness::default(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
     });
 

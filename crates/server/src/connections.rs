@@ -1,6 +1,7 @@
 //! Listening: plain or TLS, bounded in connections and in the time that headers may take.
 
 use std::{
+    future::Future as _,
     io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -22,10 +23,17 @@ use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
+    time::Sleep,
 };
 
 /// How long a client may take for its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take for its first [`GREETING_BYTES`].
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// No request line with a host, no HTTP/2 preface and no TLS greeting is shorter.
+const GREETING_BYTES: usize = 24;
+/// How long nothing may happen on a connection; longer than the longest held read.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Bytes of a request's headers.
 const MAX_HEADER_BYTES: u32 = 32 * 1024;
 /// Streams that one HTTP/2 connection may have open; a phone or identity provider needs far fewer.
@@ -140,25 +148,59 @@ impl<S> Accept<TcpStream, S> for Limit {
         let accepted = Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(|_| io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections"))
-            .and_then(|permit| stream.set_nodelay(true).map(|()| (Counted { stream, _permit: permit }, service)));
+            .and_then(|permit| stream.set_nodelay(true).map(|()| (Counted::new(stream, permit), service)));
         std::future::ready(accepted)
     }
 }
 
-/// A connection that counts while it lives.
+/// A connection that counts while it lives, and lives only while something happens on it: silence would hold its
+/// permit for ever, and a few thousand silent connections would lock everybody else out.
 struct Counted {
     stream: TcpStream,
+    /// Bytes read so far, until there are enough for a request line, a preface or a TLS greeting.
+    greeting_bytes: usize,
+    deadline: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+        Self { stream, greeting_bytes: 0, deadline: Box::pin(after(GREETING_TIMEOUT)), _permit: permit }
+    }
+
+    /// Something was read or written. A greeting that dribbles in moves no deadline.
+    fn is_alive(&mut self) {
+        if self.greeting_bytes >= GREETING_BYTES {
+            self.deadline.set(after(IDLE_TIMEOUT));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a socket's patience, not the protocol's time")]
+fn after(timeout: Duration) -> Sleep {
+    tokio::time::sleep(timeout)
 }
 
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if polled.is_ready() {
+            let read = buffer.filled().len().saturating_sub(before);
+            self.greeting_bytes = self.greeting_bytes.saturating_add(read);
+            self.is_alive();
+            return polled;
+        }
+        match self.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.is_alive();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -175,6 +217,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.is_alive();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 

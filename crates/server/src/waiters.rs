@@ -14,7 +14,7 @@ use std::{
 
 use countersign_core::wake::{WakeKey, WakeSink};
 use countersign_proto::{
-    ids::{ChallengeId, DeviceId},
+    ids::{ApiClientId, ChallengeId, DeviceId},
     timestamp::Timestamp,
 };
 use tokio::sync::Notify;
@@ -33,6 +33,7 @@ struct Entry {
 struct Table {
     entries: HashMap<WakeKey, Vec<Arc<Entry>>>,
     held: usize,
+    held_by_client: HashMap<ApiClientId, usize>,
 }
 
 /// All held reads of this node.
@@ -63,9 +64,22 @@ impl Waiters {
     ///
     /// Call this before the first read, so that a change between read and wait is heard.
     pub fn register(self: &Arc<Self>, key: WakeKey) -> Option<Waiter> {
+        self.register_for(key, None)
+    }
+
+    /// The same for an API client, which gets at most half of the table: no single key keeps all others from
+    /// waiting.
+    pub fn register_for(self: &Arc<Self>, key: WakeKey, client: Option<ApiClientId>) -> Option<Waiter> {
         let mut table = self.table();
         if table.held >= self.capacity || self.stopping.load(Ordering::SeqCst) {
             return None;
+        }
+        if let Some(client) = client {
+            let held = table.held_by_client.entry(client).or_default();
+            if *held >= self.capacity.div_ceil(2) {
+                return None;
+            }
+            *held += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let entry =
@@ -81,11 +95,19 @@ impl Waiters {
         entries.push(Arc::clone(&entry));
         table.held += 1;
         metrics::gauge!("countersign_held_reads").increment(1.0);
-        Some(Waiter { key, entry, waiters: Arc::clone(self) })
+        Some(Waiter { key, client, entry, waiters: Arc::clone(self) })
     }
 
-    fn forget(&self, key: WakeKey, id: u64) {
+    fn forget(&self, key: WakeKey, client: Option<ApiClientId>, id: u64) {
         let mut table = self.table();
+        if let Some(client) = client
+            && let Some(held) = table.held_by_client.get_mut(&client)
+        {
+            *held -= 1;
+            if *held == 0 {
+                table.held_by_client.remove(&client);
+            }
+        }
         if let Some(entries) = table.entries.get_mut(&key) {
             entries.retain(|entry| entry.id != id);
             if entries.is_empty() {
@@ -107,6 +129,11 @@ impl Waiters {
     /// Whether [`Self::stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// How many reads are held.
+    pub fn count(&self) -> usize {
+        self.table().held
     }
 
     /// The challenges that somebody waits for.
@@ -153,6 +180,7 @@ impl WakeSink for Waiters {
 /// One held read. Leaves the table when dropped, also when its client hangs up.
 pub struct Waiter {
     key: WakeKey,
+    client: Option<ApiClientId>,
     entry: Arc<Entry>,
     waiters: Arc<Waiters>,
 }
@@ -181,7 +209,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.waiters.forget(self.key, self.entry.id);
+        self.waiters.forget(self.key, self.client, self.entry.id);
     }
 }
 
@@ -225,6 +253,19 @@ mod tests {
         assert!(waiters.register(key()).is_none());
         drop(first);
         assert!(waiters.register(key()).is_some());
+    }
+
+    #[test]
+    fn one_api_client_gets_at_most_half_of_the_table() {
+        let waiters = Waiters::new(4);
+        let entropy = SystemEntropy::default();
+        let greedy = Some(new_id(Timestamp::from_seconds(1), &entropy));
+        let first = waiters.register_for(key(), greedy).unwrap();
+        let _second = waiters.register_for(key(), greedy).unwrap();
+        assert!(waiters.register_for(key(), greedy).is_none());
+        let _other = waiters.register_for(key(), Some(new_id(Timestamp::from_seconds(1), &entropy))).unwrap();
+        drop(first);
+        assert!(waiters.register_for(key(), greedy).is_some());
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ pub struct CreateEnrollment {
     pub new_user_id: UserId,
     /// NFC.
     pub external_id: String,
-    /// If given, also replaces an existing user's name.
+    /// The name of a new user, or of one who has none yet; an existing name stays.
     pub display_name: Option<String>,
     /// The ticket's digest.
     pub ticket: Digest,

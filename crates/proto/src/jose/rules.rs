@@ -9,7 +9,7 @@ pub enum BrokenRule {
     /// `aud` is not this issuer.
     #[error("another audience")]
     Audience,
-    /// `jti` is not 1–128 characters.
+    /// `jti` is not 1–128 characters, or has a control character.
     #[error("jti length")]
     Jti,
 }
@@ -23,12 +23,14 @@ pub fn check_iat(iat: i64, now_seconds: i64, window_seconds: i64) -> Result<(), 
     if iat.abs_diff(now_seconds) <= window_seconds.unsigned_abs() { Ok(()) } else { Err(BrokenRule::ClockSkew) }
 }
 
-/// `jti` is 1–128 characters (Unicode scalar values).
+/// `jti` is 1–128 characters (Unicode scalar values), none of them a control character: not every database
+/// stores those.
 ///
 /// # Errors
 /// [`BrokenRule::Jti`].
 pub fn check_jti(jti: &str) -> Result<(), BrokenRule> {
-    if (1..=128).contains(&jti.chars().count()) { Ok(()) } else { Err(BrokenRule::Jti) }
+    let fits = (1..=128).contains(&jti.chars().count()) && !jti.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(BrokenRule::Jti) }
 }
 
 /// `aud` is the issuer, byte for byte.
@@ -61,6 +63,7 @@ mod tests {
         assert_eq!(check_jti("j"), Ok(()));
         assert_eq!(check_jti(&"é".repeat(128)), Ok(()));
         assert_eq!(check_jti(&"j".repeat(129)), Err(BrokenRule::Jti));
+        assert_eq!(check_jti("j\0"), Err(BrokenRule::Jti));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use axum::{
 use countersign_core::{
     actor::{Actor, Stamp},
     api_client::{ApiKey, Caller, Scope},
+    digest::Digest,
 };
 use countersign_proto::{problem::ProblemType, timestamp::Timestamp};
 
@@ -34,6 +35,7 @@ pub struct RequestId(pub Arc<str>);
 pub struct ApiCaller {
     /// Who.
     pub caller: Caller,
+    key: Digest,
     request_id: RequestId,
 }
 
@@ -42,6 +44,14 @@ impl ApiCaller {
     pub fn stamp(&self, app: &App, at: Timestamp) -> Stamp {
         let actor = Actor::ApiClient { client_id: self.caller.client_id, key_id: self.caller.key_id };
         app.stamp(actor, self.caller.tenant_id, &self.request_id.0, at)
+    }
+
+    /// Whether the key is still good, for reads that were held: a revoked key gets nothing more.
+    ///
+    /// # Errors
+    /// 401.
+    pub async fn reauthenticate(&self, app: &App) -> ApiResult<()> {
+        app.store.authenticate(self.key, app.now()).await?.map(|_| ()).ok_or_else(unauthenticated)
     }
 
     /// Whether the caller holds a scope, for operations that show more to some.
@@ -69,13 +79,13 @@ async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
     match operation.access {
         Access::Public | Access::Artefact(_) => {}
         Access::Client(scopes) => {
-            let caller = authenticate(app, &parts.headers).await?;
+            let (caller, key) = authenticate(app, &parts.headers).await?;
             if !scopes.iter().any(|scope| caller.scopes.allow(*scope)) {
                 let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
                 return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(" or ")));
             }
             let request_id = request_id(parts);
-            parts.extensions.insert(ApiCaller { caller, request_id });
+            parts.extensions.insert(ApiCaller { caller, key, request_id });
         }
         Access::DeviceProof => {
             let proven = proof::verify(app, parts).await?;
@@ -86,13 +96,14 @@ async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
     RawPathParams::from_request_parts(parts, app).await.map(|_| ()).map_err(|_| ApiError::not_found())
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<Caller> {
+async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<(Caller, Digest)> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     // Two headers could be read differently by a proxy in front: refused.
     let (Some(value), None) = (values.next(), values.next()) else { return Err(unauthenticated()) };
     let token = value.to_str().ok().and_then(|value| strip_scheme(value, "Bearer"));
-    let key = token.and_then(ApiKey::parse).ok_or_else(unauthenticated)?;
-    app.store.authenticate(key.digest(), app.now()).await?.ok_or_else(unauthenticated)
+    let key = token.and_then(ApiKey::parse).ok_or_else(unauthenticated)?.digest();
+    let caller = app.store.authenticate(key, app.now()).await?.ok_or_else(unauthenticated)?;
+    Ok((caller, key))
 }
 
 /// The credentials after a scheme, whose name is case-insensitive (RFC 9110 §11.1).

@@ -12,6 +12,7 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
+use super::meta::ready::Readiness;
 use crate::{clock::Clock, decisions::Decisions, keyring::Keyring, signing::ServerKeys, waiters::Waiters};
 
 /// What every handler has at hand.
@@ -30,6 +31,8 @@ pub struct App {
     pub decisions: Decisions,
     /// Held reads.
     pub waiters: Arc<Waiters>,
+    /// What `/readyz` last found.
+    pub readiness: Readiness,
     /// Proxies whose `X-Forwarded-For` is believed, for the log.
     pub trusted_proxies: Vec<std::net::IpAddr>,
 }

@@ -9,7 +9,7 @@ use countersign_core::{
     actor::{Actor, Stamp},
     ports::{
         StoreError,
-        challenges::{Close, CloseChallenge, DueChallenge},
+        challenges::{Close, CloseChallenge, CloseOutcome, DueChallenge},
     },
 };
 use countersign_proto::{ids::TenantId, timestamp::Timestamp};
@@ -57,14 +57,18 @@ async fn expire_challenges(app: &App, now: Timestamp) -> Result<u64, StoreError>
         let stamp = stamp(app, *tenant_id, now);
         app.store.close_challenge(CloseChallenge { stamp, challenge_id: *id, user_id: *user_id, how: Close::Expire })
     });
-    join_all(closings).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
+    let outcomes = join_all(closings).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    // Only what was closed counts: rows that cannot be closed must not keep the round from its end.
+    let closed = outcomes.iter().filter(|outcome| **outcome == CloseOutcome::Closed).count();
+    Ok(u64::try_from(closed).unwrap_or(u64::MAX))
 }
 
 async fn expire_enrollments(app: &App, now: Timestamp) -> Result<u64, StoreError> {
     let due = app.store.due_enrollments(now, LIMIT).await?;
+    let mut closed = 0;
     for enrollment in &due {
-        app.store.expire_enrollment(stamp(app, enrollment.tenant_id, now), enrollment.id).await?;
+        let is_closed = app.store.expire_enrollment(stamp(app, enrollment.tenant_id, now), enrollment.id).await?;
+        closed += u64::from(is_closed);
     }
-    Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
+    Ok(closed)
 }

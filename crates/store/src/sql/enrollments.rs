@@ -153,7 +153,7 @@ async fn name_user(command: &CreateEnrollment, tx: &mut Tx<'_>) -> Result<UserNa
     let upsert = "-- name_user
         INSERT INTO users (id, tenant_id, external_id, display_name, created_at) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (tenant_id, external_id)
-        DO UPDATE SET display_name = COALESCE(excluded.display_name, users.display_name)
+        DO UPDATE SET display_name = COALESCE(users.display_name, excluded.display_name)
         RETURNING id, external_id, display_name";
     let upsert = query(upsert)
         .bind(command.new_user_id.as_uuid())

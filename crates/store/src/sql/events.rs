@@ -118,6 +118,10 @@ impl Plain for PositionEvents {
         );
         let position = position.bind(self.tenant_id.as_uuid()).bind(head).bind(i64::from(self.limit));
         let count = tx.execute(position).await?;
+        if count == 0 {
+            // Nothing to write: a reader who polls costs no commit.
+            return Ok(Outcome::Rollback(0));
+        }
         let advance = query("-- advance_event_head\nUPDATE tenants SET event_head = $2 WHERE id = $1")
             .bind(self.tenant_id.as_uuid())
             .bind(head.saturating_add_unsigned(count));

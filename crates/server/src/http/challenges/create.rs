@@ -191,6 +191,10 @@ fn eligible(
 ) -> ApiResult<Vec<Addressee>> {
     let may_answer = |device: &&Addressee| policy.user_verification != UserVerification::Required || device.has_uv_key;
     let mut devices: Vec<Addressee> = addressees.devices.iter().filter(may_answer).copied().collect();
+    if addressees.devices.is_empty() {
+        // Before the named devices are looked at: a user without devices is answered like an unknown one.
+        return Err(no_eligible_device());
+    }
     if let Some(named) = &request.device_ids {
         let unknown =
             named.iter().enumerate().filter(|(_, id)| addressees.devices.iter().all(|device| device.device_id != **id));

@@ -19,7 +19,7 @@ use super::{
     problem::{ApiError, ApiResult},
     state::App,
 };
-use crate::decisions::Viewer;
+use crate::{alarm, decisions::Viewer};
 
 /// The caller's challenge: its own, or with `audit:read` any of its tenant.
 ///
@@ -29,14 +29,15 @@ async fn find(app: &App, caller: &ApiCaller, id: &str) -> ApiResult<(ChallengeRe
     let id: ChallengeId = id.parse().map_err(|_| ApiError::not_found())?;
     let record = app.store.challenge(id).await?;
     let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
-    let record = settle(app, record.ok_or_else(ApiError::not_found)?).await?;
-    if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
-        Ok((record, Viewer::Creator))
+    let record = record.ok_or_else(ApiError::not_found)?;
+    let viewer = if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
+        Viewer::Creator
     } else if caller.holds(Scope::AuditRead) {
-        Ok((record, Viewer::Auditor))
+        Viewer::Auditor
     } else {
-        Err(ApiError::not_found())
-    }
+        return Err(ApiError::not_found());
+    };
+    Ok((settle(app, record).await?, viewer))
 }
 
 /// Who is the first to say `expired` makes it so: a pending row past its end is ended before it is shown.
@@ -56,7 +57,13 @@ async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord
         how: Close::Expire,
     };
     app.store.close_challenge(command).await?;
-    app.store.challenge(facts.id).await?.ok_or_else(ApiError::not_found)
+    let settled = app.store.challenge(facts.id).await?.ok_or_else(ApiError::not_found)?;
+    if settled.status == ChallengeStatus::Pending {
+        // Its row and its user's do not fit together: nothing that this server wrote.
+        alarm::raise("challenge_without_end", &facts.id.to_string());
+        return Err(ApiError::internal("challenge_without_end"));
+    }
+    Ok(settled)
 }
 
 fn show_delivery(record: DeliveryRecord) -> Delivery {

@@ -66,7 +66,7 @@ pub async fn handle(
     let (mut record, viewer) = find(&app, &caller, &id).await?;
     if until > app.now() && record.status == ChallengeStatus::Pending {
         // Registered before the read that counts: a decision in between is heard.
-        let waiter = app.waiters.register(WakeKey::Challenge(record.facts.id));
+        let waiter = app.waiters.register_for(WakeKey::Challenge(record.facts.id), Some(caller.caller.client_id));
         loop {
             (record, _) = find(&app, &caller, &id).await?;
             let now = app.now();
@@ -79,6 +79,8 @@ pub async fn handle(
                 break;
             }
         }
+        // The key may have been revoked meanwhile: then it learns nothing more.
+        caller.reauthenticate(&app).await?;
     }
     let mut shown = app.decisions.show(&record, viewer, include.evidence, app.now())?;
     if include.deliveries {

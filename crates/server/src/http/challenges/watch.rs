@@ -40,7 +40,7 @@ pub async fn handle(
     Path(id): Path<String>,
 ) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let (record, _) = find(&app, &caller, &id).await?;
-    let waiter = app.waiters.register(WakeKey::Challenge(record.facts.id));
+    let waiter = app.waiters.register_for(WakeKey::Challenge(record.facts.id), Some(caller.caller.client_id));
     let waiter = waiter.ok_or_else(|| {
         ApiError::new(countersign_proto::problem::ProblemType::Unavailable).retry_after(1).because("waiter table full")
     })?;
@@ -62,6 +62,9 @@ impl Watch {
             let now = self.app.now();
             let is_over = record.status != ChallengeStatus::Pending;
             if is_over || self.is_first {
+                if !self.is_first {
+                    self.caller.reauthenticate(&self.app).await.ok()?;
+                }
                 self.is_first = false;
                 let shown = self.app.decisions.show(&record, viewer, false, now).ok()?;
                 let event = Event::default().event("status").json_data(shown).ok()?;

@@ -44,6 +44,8 @@ pub async fn handle(
     Artefact(body): Artefact,
 ) -> ApiResult<Response> {
     let now = app.now();
+    // First the kind: the reply to another endpoint's artefact is nobody's business here.
+    artefact::parse::<DeregistrationClaims>(&body)?;
     let artefact = Digest::of(&body);
     if let Some(reply) = app.store.reply(artefact, now).await? {
         return Ok(answer(reply));

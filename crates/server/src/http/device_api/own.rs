@@ -9,7 +9,7 @@ use countersign_proto::{
         devices::{DevicePolicy, DeviceSelf, Notice, NoticeDevice, OwnDevice},
         users::TenantSummary,
     },
-    vocabulary::VerificationMode,
+    vocabulary::{DeviceStatus, VerificationMode},
 };
 
 use super::{proof::ProvenDevice, show_push, show_user};
@@ -17,6 +17,9 @@ use crate::http::{
     problem::{ApiError, ApiResult},
     state::App,
 };
+
+/// The modes that this server offers.
+const MODES: [VerificationMode; 3] = [VerificationMode::Enter, VerificationMode::Choose, VerificationMode::None];
 
 /// The asking device, its user, what the organisation asks, and what it should know.
 #[utoipa::path(get, path = "/v1/device", tag = "device",
@@ -31,7 +34,11 @@ pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice) -> ApiRes
     let tenant =
         app.store.tenant(signer.tenant_id).await?.ok_or_else(|| ApiError::internal("the device's tenant is gone"))?;
     let since = now.plus_seconds(-limits::NOTICE_SECONDS);
-    let notices = app.store.notices(signer.tenant_id, signer.user_id, signer.device_id, since).await?;
+    // Until it is confirmed it may be anybody's: it learns nothing of the user's other devices.
+    let notices = match record.status {
+        DeviceStatus::Active => app.store.notices(signer.tenant_id, signer.user_id, signer.device_id, since).await?,
+        _ => Vec::new(),
+    };
     let own = OwnDevice {
         id: record.id,
         name: record.description.name.clone(),
@@ -47,7 +54,7 @@ pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice) -> ApiRes
         // What was verified for this request, not what a row may say by now.
         binding: device.key.bound.as_ref().map(|bound| bound.binding.jws.clone()),
         policy: DevicePolicy {
-            modes: vec![VerificationMode::Enter, VerificationMode::Choose, VerificationMode::None],
+            modes: MODES.into_iter().filter(|mode| tenant.policy.allows(*mode)).collect(),
             user_verification: tenant.policy.user_verification,
         },
         notices: notices.into_iter().map(show_notice).collect(),

@@ -50,7 +50,11 @@ pub async fn handle(
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
     // Registered before the first read: a change in between is heard.
     let waiter = if until > app.now() { app.waiters.register(WakeKey::Device(device_id)) } else { None };
+    let mut is_first = true;
     loop {
+        if !std::mem::take(&mut is_first) {
+            device.still_reads(&app).await?;
+        }
         let now = app.now();
         let inbox = app.store.inbox(device_id, now).await?;
         let tag = etag(&inbox);

@@ -22,6 +22,25 @@ pub struct ProvenDevice {
     pub key: FreshKey,
 }
 
+impl ProvenDevice {
+    /// Whether the device still may read, after a wait: it may have been revoked meanwhile.
+    ///
+    /// # Errors
+    /// 401, 403; 503 if the store does not answer.
+    pub async fn still_reads(&self, app: &App) -> ApiResult<()> {
+        let key = app.keyring.fresh(&self.key.public_key.thumbprint()).await?;
+        let key = key.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
+        may_read(key.status)
+    }
+}
+
+fn may_read(status: DeviceStatus) -> ApiResult<()> {
+    match status {
+        DeviceStatus::Active | DeviceStatus::PendingConfirmation => Ok(()),
+        status @ (DeviceStatus::Suspended | DeviceStatus::Revoked) => Err(ApiError::device_not_active(status)),
+    }
+}
+
 /// Verifies the proof of a request.
 ///
 /// # Errors
@@ -41,8 +60,6 @@ pub async fn verify(app: &App, parts: &Parts) -> ApiResult<ProvenDevice> {
         return Err(ApiError::invalid_signature("method_or_url"));
     }
     artefact::check_time(claims, now)?;
-    match opened.key.status {
-        DeviceStatus::Active | DeviceStatus::PendingConfirmation => Ok(ProvenDevice { key: opened.key }),
-        status @ (DeviceStatus::Suspended | DeviceStatus::Revoked) => Err(ApiError::device_not_active(status)),
-    }
+    may_read(opened.key.status)?;
+    Ok(ProvenDevice { key: opened.key })
 }

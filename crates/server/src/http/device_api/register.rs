@@ -50,12 +50,14 @@ pub async fn handle(
     Artefact(body): Artefact,
 ) -> ApiResult<Response> {
     let now = app.now();
+    // First the kind: the reply to another endpoint's artefact is nobody's business here.
+    let unverified = Unverified::parse(Kind::Registration, &body)?;
     let artefact = Digest::of(&body);
     // A byte-identical repeat, whatever its iat and whatever has happened since: phones lose replies.
     if let Some(reply) = app.store.reply(artefact, now).await? {
         return Ok(created(reply));
     }
-    let (claims, device_key) = open(&app, &body, now)?;
+    let (claims, device_key) = open(&app, unverified, now)?;
     let registration = check_registration(&claims, &device_key).map_err(ApiError::invalid_members)?;
     let ticket = Ticket::digest_of(&claims.ticket);
     let holder = app.store.ticket_holder(ticket).await?.ok_or_else(enrollment_not_found)?;
@@ -101,8 +103,8 @@ pub async fn handle(
 }
 
 /// Proof of possession: the key of the header signed this, for us, now.
-fn open(app: &App, body: &[u8], now: Timestamp) -> ApiResult<(RegistrationClaims, PublicKey)> {
-    let verified = Unverified::parse(Kind::Registration, body)?.verify_with_header_key()?;
+fn open(app: &App, unverified: Unverified<'_>, now: Timestamp) -> ApiResult<(RegistrationClaims, PublicKey)> {
+    let verified = unverified.verify_with_header_key()?;
     let claims: RegistrationClaims = verified.claims()?;
     check_audience(&claims.aud, app.issuer()).map_err(|_| ApiError::invalid_signature("audience"))?;
     check_jti(&claims.jti).map_err(|_| ApiError::invalid_signature("jti"))?;

@@ -121,8 +121,16 @@ impl Attempt<'_> {
             Some(id) => self.app.store.challenge(id).await?,
             None => None,
         };
-        let Some(record) = record else { return self.refuse_unknown().await };
+        // 4. What is not of the device's tenant and user is answered like what does not exist.
+        let own = record.filter(|record| {
+            record.facts.tenant_id == bound.signer.tenant_id && record.facts.user.id == bound.signer.user_id
+        });
+        let Some(record) = own else { return self.refuse_unknown().await };
         let signed = self.app.decisions.signed_text(&record.facts)?;
+        if !verify::is_within_lifetime(&signed, self.claims.iat) {
+            // The clocks of two nodes, or of the phone: evidence would not verify.
+            return Err(ApiError::clock_skew(self.now));
+        }
         if signed.sub == bound.signer.user_id.to_string() && signed.user.external_id != bound.external_id {
             // We signed both: somebody has renamed users in the database.
             alarm::raise("user_renamed", &bound.signer.user_id.to_string());

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use countersign_proto::problem::ProblemType;
+use countersign_proto::{problem::ProblemType, timestamp::Timestamp};
+use tokio::sync::Mutex;
 
 use crate::http::{
     problem::{ApiError, ApiResult},
@@ -17,7 +18,34 @@ pub async fn handle(State(app): State<Arc<App>>) -> ApiResult<&'static str> {
     if app.waiters.is_stopping() {
         return Err(ApiError::new(ProblemType::Unavailable).retry_after(5).saying("The server is stopping."));
     }
-    app.store.check_ready(app.now()).await?;
-    app.keys.check_signing()?;
+    app.readiness.check(&app).await?;
     Ok("ready\n")
+}
+
+/// The last check: anybody may ask, and each check is a durable write that all tenants' writes queue behind, so
+/// however many ask at once, there is one check a second.
+#[derive(Default)]
+pub struct Readiness(Mutex<Option<(Timestamp, ApiResult<()>)>>);
+
+impl Readiness {
+    async fn check(&self, app: &App) -> ApiResult<()> {
+        // Those who come meanwhile wait here, and are told what the one before them found.
+        let mut last = self.0.lock().await;
+        let now = app.now();
+        if let Some((at, outcome)) = &*last
+            && *at <= now
+            && now.millis_since(*at) < 1_000
+        {
+            return outcome.clone();
+        }
+        let outcome = check(app, now).await;
+        *last = Some((now, outcome.clone()));
+        outcome
+    }
+}
+
+async fn check(app: &App, now: Timestamp) -> ApiResult<()> {
+    app.store.check_ready(now).await?;
+    app.keys.check_signing()?;
+    Ok(())
 }

@@ -40,10 +40,8 @@ impl Plain for ChangeDeviceStatus {
         };
         match transition(now.status, self.change) {
             Transition::Impossible => Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::Impossible(now.status))),
-            Transition::Already => {
-                remember_reply(self, tx).await?;
-                Ok(Outcome::Commit(ChangeDeviceStatusOutcome::Already(Box::new(now))))
-            }
+            // The reply is not kept here: it says when the device was revoked, which was not now.
+            Transition::Already => Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::Already(Box::new(now)))),
             Transition::To(to) => {
                 let cancelled = change(self, tx, &now, to).await?;
                 let Some(after) = read(self, tx).await? else {
