@@ -6,8 +6,15 @@
 
 mod access;
 mod artefacts;
+mod canaries;
+mod command_line;
+mod demo;
 mod devices;
 mod enrollment;
 mod log;
+mod operations;
+mod process;
+mod refusals;
 mod requests;
+mod restart;
 mod sign_in;

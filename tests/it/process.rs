@@ -2,6 +2,7 @@
 //!
 //! Every wait has an end, every child dies with the value that holds it, and nothing but its own children is ever
 //! signalled. To add a story about processes: start from [`Program::on`].
+#![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
 use std::{
     collections::BTreeMap,
@@ -27,31 +28,31 @@ use tokio::{
 };
 
 /// No step of a process lasts longer than this, however loaded the machine is.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings, database and files of one program.
-pub struct Program {
+pub(crate) struct Program {
     /// The database; its folder holds all files.
-    pub database: Database,
+    pub(crate) database: Database,
     settings: BTreeMap<String, String>,
 }
 
 /// A program that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// The exit code; `None` if a signal ended it.
-    pub code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// What it said.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// What it logged.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// How long it lived.
-    pub millis: u64,
+    pub(crate) millis: u64,
 }
 
 impl Program {
     /// A program with a fresh database, ports that the system chooses, and a key file.
-    pub async fn on(db: Db) -> Self {
+    pub(crate) async fn on(db: Db) -> Self {
         let database = Database::create(db).await;
         let keys = database.file("signing-keys.json");
         ServerKeys::open(&keys, true, "http://unused", SystemClock.now(), &SystemEntropy::default()).unwrap();
@@ -65,14 +66,14 @@ impl Program {
     }
 
     /// The same with this setting.
-    pub fn set(mut self, setting: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, setting: &str, value: &str) -> Self {
         let name = format!("COUNTERSIGN__{}", setting.to_uppercase().replace('.', "__"));
         self.settings.insert(name, value.to_owned());
         self
     }
 
     /// A program to be started: its settings are all the environment that it has.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-under-test"));
         command.args(arguments).env_clear().envs(&self.settings);
         // Whoever sets this wants to see backtraces; a refusal must be one line all the same.
@@ -82,19 +83,19 @@ impl Program {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Finished {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Finished {
         run(self.command(arguments)).await
     }
 
     /// Runs a command that must succeed with exactly one JSON object on stdout.
-    pub async fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         let finished = self.run(&[arguments, &["--json"]].concat()).await;
         assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:?}");
         finished.object()
     }
 
     /// Starts the server and waits until it is ready.
-    pub async fn serve(&self) -> ServerProcess {
+    pub(crate) async fn serve(&self) -> ServerProcess {
         let began_at = SystemClock.now();
         let mut child = self.command(&["serve"]).spawn().unwrap();
         let (ready, mut readiness) = watch::channel(None);
@@ -112,6 +113,7 @@ impl Program {
         let metrics = line["metrics"].as_str().map(|address| format!("http://{address}/metrics"));
         ServerProcess {
             issuer: text(&line, "issuer").to_owned(),
+            address: text(&line, "address").to_owned(),
             metrics,
             ready_after_millis,
             child,
@@ -122,14 +124,14 @@ impl Program {
     }
 
     /// Makes an API client by the command line.
-    pub async fn client(&self, server: &ServerProcess, scopes: &str) -> ApiClient {
+    pub(crate) async fn client(&self, server: &ServerProcess, scopes: &str) -> ApiClient {
         let made = self.json(&["api-client", "create", "--name", "test", "--scopes", scopes]).await;
         ApiClient::connect(&server.issuer, text(&made, "client_id"), text(&made, "api_key")).await
     }
 }
 
 /// Runs a command to its end.
-pub async fn run(mut command: Command) -> Finished {
+pub(crate) async fn run(mut command: Command) -> Finished {
     let began_at = SystemClock.now();
     let child = command.spawn().unwrap();
     let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
@@ -141,7 +143,7 @@ pub async fn run(mut command: Command) -> Finished {
 impl Finished {
     /// The one JSON object on stdout.
     #[track_caller]
-    pub fn object(&self) -> Value {
+    pub(crate) fn object(&self) -> Value {
         let value: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         assert!(value.is_object(), "{self:?}");
         assert_eq!(self.stdout.lines().count(), 1, "{self:?}");
@@ -150,13 +152,14 @@ impl Finished {
 }
 
 /// A server that runs. Dropping it kills it.
-pub struct ServerProcess {
+pub(crate) struct ServerProcess {
     /// Its public URL.
-    pub issuer: String,
+    pub(crate) issuer: String,
+    address: String,
     /// Where its metrics are.
-    pub metrics: Option<String>,
+    pub(crate) metrics: Option<String>,
     /// From the start of the process to its `ready`.
-    pub ready_after_millis: u64,
+    pub(crate) ready_after_millis: u64,
     child: Child,
     logs: Arc<Mutex<String>>,
     log_reader: JoinHandle<()>,
@@ -165,28 +168,28 @@ pub struct ServerProcess {
 
 impl ServerProcess {
     /// Everything that it has logged so far.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         self.logs.lock().unwrap().clone()
     }
 
-    /// Its address and port.
-    pub fn address(&self) -> &str {
-        self.issuer.split_once("://").unwrap().1
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
     /// The metrics' text.
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         client.get(self.metrics.as_ref().unwrap()).send().await.unwrap().text().await.unwrap()
     }
 
     /// Waits until so many reads are held, as the metrics tell.
-    pub async fn until_held(&self, reads: u32) {
+    pub(crate) async fn until_held(&self, reads: u32) {
         self.until_metric(&format!("countersign_held_reads {reads}")).await;
     }
 
     /// Waits until the metrics have this line.
-    pub async fn until_metric(&self, line: &str) {
+    pub(crate) async fn until_metric(&self, line: &str) {
         let wait = async {
             while !self.metrics().await.lines().any(|metric| metric == line) {
                 tokio::task::yield_now().await;
@@ -196,12 +199,12 @@ impl ServerProcess {
     }
 
     /// SIGKILL: the process has no chance to do anything about it.
-    pub fn kill_9(&mut self) {
+    pub(crate) fn kill_9(&mut self) {
         self.child.start_kill().unwrap();
     }
 
     /// SIGTERM.
-    pub async fn terminate(&self) {
+    pub(crate) async fn terminate(&self) {
         // Not yet waited for, so the id is still this child's.
         let id = self.child.id().expect("it has not been waited for");
         let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await.unwrap();
@@ -209,7 +212,7 @@ impl ServerProcess {
     }
 
     /// Waits for its end.
-    pub async fn finish(mut self) -> Finished {
+    pub(crate) async fn finish(mut self) -> Finished {
         let began_at = SystemClock.now();
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap();
         let millis = SystemClock.now().millis_since(began_at);
@@ -219,7 +222,7 @@ impl ServerProcess {
     }
 
     /// SIGTERM, then the end, which must be a good one.
-    pub async fn stop(self) -> Finished {
+    pub(crate) async fn stop(self) -> Finished {
         self.terminate().await;
         let finished = self.finish().await;
         assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -248,7 +251,7 @@ fn read_all(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<S
 
 /// A port that is free now, below those that systems lend to outgoing connections and above those of
 /// scripts/with-postgres.sh: a server that is started again finds it free again.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let mut random = [0; 2];
         SystemEntropy::default().fill(&mut random);

@@ -81,7 +81,8 @@ async fn plain_http_beyond_loopback_is_refused() {
 
 #[tokio::test]
 async fn a_key_file_that_cannot_be_trusted_or_used_is_refused_and_named() {
-    let spoil: [(&str, fn(&Path)); 4] = [
+    type Spoil = fn(&Path);
+    let ways: [(&str, Spoil); 4] = [
         ("accessible to others", |keys| fs::set_permissions(keys, fs::Permissions::from_mode(0o644)).unwrap()),
         ("damaged", |keys| fs::write(keys, "{").unwrap()),
         ("damaged", |keys| fs::write(keys, fs::read_to_string(keys).unwrap().replace("\"d\"", "\"e\"")).unwrap()),
@@ -91,7 +92,7 @@ async fn a_key_file_that_cannot_be_trusted_or_used_is_refused_and_named() {
             fs::set_permissions(keys, fs::Permissions::from_mode(0o700)).unwrap();
         }),
     ];
-    for (with, spoil) in spoil {
+    for (with, spoil) in ways {
         let program = Program::on(Db::Sqlite).await;
         let keys = program.database.file("signing-keys.json");
         spoil(&keys);
@@ -123,7 +124,7 @@ async fn a_database_that_cannot_be_reached_is_refused_without_its_password() {
     serve_refuses(&Program::on(Db::Sqlite).await.set("database.url", &url), "database").await;
     for url in [
         format!("postgres://countersign:{PASSWORD}@:notaport/x"),
-        format!("sqlite://{PASSWORD}?mode=rubbish"),
+        "sqlite://nowhere.db?mode=rubbish".to_owned(),
         format!("mysql://countersign:{PASSWORD}@127.0.0.1/x"),
     ] {
         let finished = Program::on(Db::Sqlite).await.set("database.url", &url).run(&["serve"]).await;

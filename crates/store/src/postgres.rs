@@ -66,6 +66,8 @@ type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 /// Opens the database at `url` (`postgres://…`).
 pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
     let base = PgConnectOptions::from_str(url)?.disable_statement_logging().application_name("countersign");
+    // sqlx logs the database's notices; the migrator's "already exists, skipping" is one at each start.
+    let base = base.options([("client_min_messages", "warning")]);
     let mut connection = tokio::time::timeout(options.connect_timeout, base.connect())
         .await
         .map_err(|_| ConnectError::Unreachable("no answer in time".to_owned()))??;
