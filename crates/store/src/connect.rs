@@ -93,6 +93,8 @@ impl From<sqlx::Error> for ConnectError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Configuration(cause) => Self::Url(cause.to_string()),
+            // For an operator at the start the database's own words are best: there are no callers' data yet.
+            sqlx::Error::Database(error) => Self::Unreachable(error.message().to_owned()),
             error => Self::Unreachable(describe(&error)),
         }
     }

@@ -41,21 +41,23 @@ pub(crate) enum Remedy {
     Retry,
     /// The connection is gone or useless: run the transaction again on a new one.
     Reconnect,
-    /// Running it again would end the same way.
+    /// The database cannot now, whatever it is asked: tell the callers.
     GiveUp,
+    /// What was asked cannot be done: of several commands perhaps one is at fault.
+    Isolate,
 }
 
 /// The remedy for `error`; `by_code` knows the database's own codes.
 pub(crate) fn remedy(error: &sqlx::Error, by_code: impl FnOnce(&str) -> Remedy) -> Remedy {
     match error {
-        sqlx::Error::Database(error) => error.code().map_or(Remedy::GiveUp, |code| by_code(&code)),
+        sqlx::Error::Database(error) => error.code().map_or(Remedy::Isolate, |code| by_code(&code)),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Remedy::Reconnect,
-        _ => Remedy::GiveUp,
+        _ => Remedy::Isolate,
     }
 }
 
@@ -69,8 +71,11 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
+            // A mistake in a statement (class 42; on SQLite 1) is told with names of columns, never with values.
+            let is_about_the_statement = code.starts_with("42") || code == "1";
             match error.constraint() {
                 Some(constraint) => format!("database error {code} ({constraint})"),
+                None if is_about_the_statement => format!("database error {code}: {}", error.message()),
                 None => format!("database error {code}"),
             }
         }

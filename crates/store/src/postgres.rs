@@ -84,7 +84,8 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
         ("idle_in_transaction_session_timeout", milliseconds(options.transaction_timeout * 2)),
     ]);
     let pool = |connections| PgPoolOptions::new().max_connections(connections).acquire_timeout(options.connect_timeout);
-    let readers = pool(options.read_connections).connect_lazy_with(bounded.clone());
+    let reading = bounded.clone().options([("default_transaction_read_only", "on")]);
+    let readers = pool(options.read_connections).connect_lazy_with(reading);
     let listener = pool(1).connect_lazy_with(base);
     let (database, stopping) = Database::start(readers, bounded, options, Arc::clone(&wake));
     tokio::spawn(wakes::listen(listener, wake, stopping));

@@ -47,7 +47,10 @@ pub(super) fn remedy(code: &str) -> Remedy {
         "25006" | "53300" | "25P03" => Remedy::Reconnect,
         // connection exceptions; admin_shutdown, crash_shutdown, cannot_connect_now …
         code if code.starts_with("08") || code.starts_with("57P") => Remedy::Reconnect,
-        _ => Remedy::GiveUp,
+        // query_canceled (the statement's time is up); insufficient resources, system errors
+        "57014" => Remedy::GiveUp,
+        code if code.starts_with("53") || code.starts_with("58") => Remedy::GiveUp,
+        _ => Remedy::Isolate,
     }
 }
 
@@ -56,6 +59,9 @@ pub(super) fn notifications(keys: &[WakeKey]) -> Vec<Query<'static>> {
     let notify = |payload| sqlx::query("-- notify\nSELECT pg_notify('countersign', $1)").bind(payload);
     wakes::payloads(keys).into_iter().map(notify).collect()
 }
+
+/// Nothing: PostgreSQL looks after itself.
+pub(super) const HOUSEKEEPING: &[&str] = &[];
 
 /// Acknowledged means durable: a server that is set to answer before its log is on disk is told otherwise for
 /// this session. Any stronger setting stays.

@@ -180,7 +180,7 @@ impl Batch {
         let mut devices = Vec::new();
         for command in &self.0 {
             match command {
-                SetCommand::Create(ask) => users.push((ask.command.facts.tenant_id, ask.command.facts.user.id)),
+                SetCommand::Create(ask) => users.push((ask.command.stamp.tenant_id, ask.command.facts.user.id)),
                 SetCommand::Decide(ask) => {
                     users.push((ask.command.stamp.tenant_id, ask.command.user_id));
                     devices.push((ask.command.stamp.tenant_id, ask.command.device_id));

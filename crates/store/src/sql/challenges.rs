@@ -1,4 +1,8 @@
 //! Challenges: the hot path.
+//!
+//! Creating, deciding and closing are set-based: each function below `Tx` takes the commands of one round and
+//! runs one statement per table for all of them. A command whose row did not change has lost; its true state is
+//! read in the same transaction. To add a command: a file beside these, and its variant in `batch.rs`.
 
 #[path = "challenges/close.rs"]
 mod close;
@@ -8,6 +12,8 @@ mod create;
 mod decide;
 #[path = "challenges/ended.rs"]
 mod ended;
+#[path = "challenges/idempotency.rs"]
+mod idempotency;
 #[path = "challenges/inbox.rs"]
 mod inbox;
 #[path = "challenges/read.rs"]
@@ -42,6 +48,7 @@ pub(super) struct Statements {
     decide: decide::Statements,
     close: close::Statements,
     ended: ended::Statements,
+    idempotency: idempotency::Statements,
     inbox: inbox::Statements,
     read: read::Statements,
 }
@@ -53,6 +60,7 @@ impl Statements {
             decide: decide::Statements::new(),
             close: close::Statements::new(),
             ended: ended::Statements::new(),
+            idempotency: idempotency::Statements::new(),
             inbox: inbox::Statements::new(),
             read: read::Statements::new(),
         }
@@ -71,7 +79,7 @@ impl Challenges for Database {
         key: &str,
         now: Timestamp,
     ) -> Result<Option<StoredCreation>, StoreError> {
-        read::stored_creation(self, client_id, key, now).await
+        idempotency::stored_creation(self, client_id, key, now).await
     }
 
     async fn create_challenge(&self, command: CreateChallenge) -> Result<CreateOutcome, StoreError> {

@@ -48,6 +48,9 @@ impl Plain for ForgetExpired {
             let delete = query(statement).bind(self.now.as_millis()).bind(i64::from(self.limit));
             count += tx.execute(delete).await?;
         }
+        for statement in dialect::HOUSEKEEPING {
+            tx.execute(query(*statement)).await?;
+        }
         Ok(Outcome::Commit(count))
     }
 }

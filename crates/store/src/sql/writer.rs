@@ -166,32 +166,27 @@ struct Trouble {
     is_ambiguous: bool,
     /// The connection can be used again.
     connection_is_clean: bool,
-    /// Perhaps one command of several is at fault.
-    is_of_a_command: bool,
 }
 
 impl Trouble {
-    /// The database is not there: nothing happened, and trying at once again would not help.
+    /// The database is not there: trying at once again would not help.
     fn unreachable(error: StoreError) -> Self {
-        let (is_ambiguous, connection_is_clean, is_of_a_command) = (false, false, false);
-        Self { error, remedy: Remedy::GiveUp, is_ambiguous, connection_is_clean, is_of_a_command }
+        Self { error, remedy: Remedy::GiveUp, is_ambiguous: false, connection_is_clean: false }
     }
 
     /// Before the COMMIT: nothing stays.
     fn before_commit(failure: Failure, connection_is_clean: bool) -> Self {
         let remedy = match &failure {
             Failure::Database(error) => remedy(error, dialect::remedy),
-            Failure::Store(_) => Remedy::GiveUp,
+            Failure::Store(_) => Remedy::Isolate,
         };
-        let is_of_a_command = remedy == Remedy::GiveUp;
-        Self { error: failure.into(), remedy, is_ambiguous: false, connection_is_clean, is_of_a_command }
+        Self { error: failure.into(), remedy, is_ambiguous: false, connection_is_clean }
     }
 
     /// During the COMMIT.
     fn in_commit(error: &sqlx::Error) -> Self {
-        let (is_ambiguous, connection_is_clean, is_of_a_command) = (true, false, false);
         let remedy = Remedy::Reconnect;
-        Self { error: unavailable(error), remedy, is_ambiguous, connection_is_clean, is_of_a_command }
+        Self { error: unavailable(error), remedy, is_ambiguous: true, connection_is_clean: false }
     }
 }
 
@@ -253,7 +248,7 @@ impl Writer {
         match self.persist(&mut batch).await {
             Ok(()) => batch.answer(None),
             // A command that the database itself refuses must not take its neighbours with it.
-            Err(trouble) if trouble.is_of_a_command && batch.len() > 1 => {
+            Err(trouble) if trouble.remedy == Remedy::Isolate && batch.len() > 1 => {
                 tracing::error!(error = %trouble.error, commands = batch.len(), "a batch failed: each command alone");
                 for mut single in batch.split() {
                     let result = self.persist(&mut single).await;
@@ -273,8 +268,9 @@ impl Writer {
                 Err(trouble) => trouble,
             };
             tries += 1;
+            let can_help = matches!(trouble.remedy, Remedy::Retry | Remedy::Reconnect);
             let is_repeatable = !trouble.is_ambiguous || work.finds_itself();
-            if trouble.remedy == Remedy::GiveUp || !is_repeatable || tries > RETRIES {
+            if !can_help || !is_repeatable || tries > RETRIES {
                 return Err(trouble);
             }
             tracing::debug!(error = %trouble.error, tries, "a transaction is repeated");

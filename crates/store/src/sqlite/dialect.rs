@@ -41,7 +41,9 @@ pub(super) fn remedy(code: &str) -> Remedy {
         Ok(5 | 6) => Remedy::Retry,
         // IOERR, CANTOPEN, PROTOCOL
         Ok(10 | 14 | 15) => Remedy::Reconnect,
-        _ => Remedy::GiveUp,
+        // PERM, NOMEM, READONLY, CORRUPT, FULL, NOTADB
+        Ok(3 | 7 | 8 | 11 | 13 | 26) => Remedy::GiveUp,
+        _ => Remedy::Isolate,
     }
 }
 
@@ -49,6 +51,9 @@ pub(super) fn remedy(code: &str) -> Remedy {
 pub(super) fn notifications(_keys: &[WakeKey]) -> Vec<Query<'static>> {
     Vec::new()
 }
+
+/// What keeps the planner's picture of the data true; cheap when nothing has changed.
+pub(super) const HOUSEKEEPING: &[&str] = &["-- optimize\nPRAGMA optimize"];
 
 /// Nothing to prepare.
 pub(super) async fn prepare_writer(_connection: &mut Connection) -> Result<(), sqlx::Error> {

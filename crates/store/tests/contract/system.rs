@@ -108,7 +108,7 @@ async fn the_twins_have_the_same_tables_columns_and_indexes() {
     let sqlite_columns = "SELECT m.name || '.' || p.name || ' ' || lower(p.type) || ' ' || p.\"notnull\" || ' '
             || coalesce(p.dflt_value, '') || ' ' || p.cid
         FROM sqlite_master AS m, pragma_table_info(m.name) AS p
-        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' ORDER BY 1";
+        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND m.name NOT LIKE 'sqlite%' ORDER BY 1";
     let postgres_columns = "SELECT table_name || '.' || column_name || ' '
             || CASE data_type WHEN 'uuid' THEN 'blob' WHEN 'bytea' THEN 'blob' WHEN 'bigint' THEN 'integer'
                ELSE data_type END
@@ -121,7 +121,7 @@ async fn the_twins_have_the_same_tables_columns_and_indexes() {
             || l.\"unique\" || ' ' || l.partial || ' '
             || (SELECT group_concat(i.name, ',') FROM pragma_index_info(l.name) AS i)
         FROM sqlite_master AS m, pragma_index_list(m.name) AS l
-        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND m.name <> 'installation' ORDER BY 1";
+        WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND m.name NOT LIKE 'sqlite%' AND m.name <> 'installation' ORDER BY 1";
     let postgres_indexes = "SELECT t.relname || ' ' || CASE WHEN c.oid IS NULL THEN i.relname ELSE '' END || ' '
             || CASE WHEN x.indisunique THEN 1 ELSE 0 END || ' ' || CASE WHEN x.indpred IS NULL THEN 0 ELSE 1 END || ' '
             || (SELECT string_agg(a.attname, ',' ORDER BY k.n)

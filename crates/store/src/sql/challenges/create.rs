@@ -6,7 +6,7 @@ use countersign_core::{
     event::{Event, EventKind, Subjects, derived_id},
     limits::MAX_PENDING_PER_USER,
     ports::{
-        challenges::{CreateChallenge, CreateOutcome, Idempotency, StoredCreation},
+        challenges::{CreateChallenge, CreateOutcome},
         notifications::NotificationKind,
     },
     wake::WakeKey,
@@ -17,26 +17,13 @@ use countersign_proto::{
 };
 use serde_json::json;
 
-use super::{
-    super::{Columns, Tx, dialect, notifications::NewNotification, query},
-    read,
-};
+use super::super::{Columns, Tx, dialect, notifications::NewNotification, query};
 use crate::{
     failure::Failure,
     rows::{self, Type},
     statement::Statement,
 };
 
-const KEYS: &rows::Columns = &[
-    ("r_client_id", Type::Id),
-    ("r_key", Type::Text),
-    ("r_tenant_id", Type::Id),
-    ("r_challenge_id", Type::Id),
-    ("r_body", Type::Bytes),
-    ("r_reply", Type::Text),
-    ("r_expires_at", Type::Integer),
-    ("r_command_id", Type::Id),
-];
 const CHALLENGES: &rows::Columns = &[
     ("r_id", Type::Id),
     ("r_tenant_id", Type::Id),
@@ -65,9 +52,6 @@ const DELIVERIES: &rows::Columns = &[
 
 /// See the module.
 pub(super) struct Statements {
-    take_keys: Statement,
-    stored_creations: Statement,
-    give_back_keys: Statement,
     insert_challenges: Statement,
     lost_creations: Statement,
     count_pending: Statement,
@@ -76,38 +60,10 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new() -> Self {
-        let keys = dialect::row_source(1, KEYS);
         let challenges = dialect::row_source(1, CHALLENGES);
         let users = dialect::row_source(1, USERS);
         let deliveries = dialect::row_source(1, DELIVERIES);
         Self {
-            // A key that has run out is taken over; a live one stays and is not returned. `$2`: the earliest time
-            // of the set, so that a key which runs out just now counts as live.
-            take_keys: Statement::new(format!(
-                "-- take_keys
-                INSERT INTO idempotency_keys
-                    (client_id, key, tenant_id, challenge_id, body, reply, expires_at, decision_id)
-                SELECT r_client_id, r_key, r_tenant_id, r_challenge_id, r_body, r_reply, r_expires_at, r_command_id
-                FROM {keys} WHERE true ORDER BY r_client_id, r_key
-                ON CONFLICT (client_id, key) DO UPDATE
-                SET tenant_id = excluded.tenant_id, challenge_id = excluded.challenge_id, body = excluded.body,
-                    reply = excluded.reply, expires_at = excluded.expires_at, decision_id = excluded.decision_id
-                WHERE idempotency_keys.expires_at <= $2
-                RETURNING challenge_id"
-            )),
-            stored_creations: Statement::new(format!(
-                "-- stored_creations
-                SELECT r_command_id, body, reply, idempotency_keys.decision_id AS decision_id, number, status,
-                    challenges.expires_at AS expires_at
-                FROM {keys} CROSS JOIN idempotency_keys
-                LEFT JOIN challenges ON challenges.id = idempotency_keys.challenge_id
-                WHERE idempotency_keys.client_id = r_client_id AND idempotency_keys.key = r_key"
-            )),
-            give_back_keys: Statement::new(format!(
-                "-- give_back_keys
-                DELETE FROM idempotency_keys
-                WHERE (client_id, key, decision_id) IN (SELECT r_client_id, r_key, r_command_id FROM {keys})"
-            )),
             // The user's row is locked: nobody moves the version or the counter until the commit.
             insert_challenges: Statement::new(format!(
                 "-- insert_challenges
@@ -162,37 +118,6 @@ impl Tx<'_> {
         Ok(commands.iter().map(outcome).collect())
     }
 
-    /// Takes the idempotency keys; returns what the ones stand for that were taken before.
-    async fn take_keys(
-        &mut self,
-        commands: &[&CreateChallenge],
-    ) -> Result<HashMap<CommandId, StoredCreation>, Failure> {
-        let keyed: Vec<_> = commands.iter().copied().filter(|command| command.idempotency.is_some()).collect();
-        let Some(earliest) = keyed.iter().map(|command| command.stamp.at).min() else { return Ok(HashMap::new()) };
-        let statements = self.statements();
-        let statements = &statements.challenges.create;
-        let take = query(&statements.take_keys).bind(key_rows(&keyed)).bind(earliest.as_millis());
-        let mut taken = HashSet::new();
-        for row in &self.fetch_all(take).await? {
-            taken.insert(Columns::new("idempotency_keys", row).id("challenge_id")?);
-        }
-        let late: Vec<_> = keyed.into_iter().filter(|command| !taken.contains(&command.facts.id)).collect();
-        let mut stored = HashMap::new();
-        if late.is_empty() {
-            return Ok(stored);
-        }
-        for row in &self.fetch_all(query(&statements.stored_creations).bind(key_rows(&late))).await? {
-            let columns = Columns::new("idempotency_keys", row);
-            let command_id = columns.id("r_command_id")?;
-            // Its own: this command was committed before, and only the answer was lost.
-            let is_own = columns.id("decision_id")? == command_id;
-            if let Some(command) = late.iter().find(|command| command.stamp.command_id == command_id && !is_own) {
-                stored.insert(command_id, read::stored(&columns, command.stamp.at)?);
-            }
-        }
-        Ok(stored)
-    }
-
     async fn insert_challenges(&mut self, commands: &[&CreateChallenge]) -> Result<HashSet<ChallengeId>, Failure> {
         if commands.is_empty() {
             return Ok(HashSet::new());
@@ -202,7 +127,7 @@ impl Tx<'_> {
             let facts = &command.facts;
             rows.push(json!({
                 "r_id": rows::id(facts.id),
-                "r_tenant_id": rows::id(facts.tenant_id),
+                "r_tenant_id": rows::id(command.stamp.tenant_id),
                 "r_client_id": rows::id(facts.client_id),
                 "r_user_id": rows::id(facts.user.id),
                 "r_external_id": facts.user.external_id,
@@ -252,9 +177,7 @@ impl Tx<'_> {
             }
             outcomes.insert(command.stamp.command_id, outcome);
         }
-        if !refused.is_empty() {
-            self.execute(query(&statements.give_back_keys).bind(key_rows(&refused))).await?;
-        }
+        self.give_back_keys(&refused).await?;
         Ok(outcomes)
     }
 
@@ -277,7 +200,7 @@ impl Tx<'_> {
                 if delivery.state == DeliveryState::Queued {
                     notifications.push(NewNotification {
                         id: derived_id(stamp.at, stamp.command_id, &format!("challenge {}", delivery.device_id)),
-                        tenant_id: facts.tenant_id,
+                        tenant_id: stamp.tenant_id,
                         kind: NotificationKind::Challenge,
                         device_id: delivery.device_id,
                         challenge_id: Some(facts.id),
@@ -295,27 +218,10 @@ impl Tx<'_> {
     }
 }
 
-fn key_rows(commands: &[&CreateChallenge]) -> String {
-    let row = |(command, key): (&CreateChallenge, &Idempotency)| {
-        json!({
-            "r_client_id": rows::id(command.facts.client_id),
-            "r_key": key.key,
-            "r_tenant_id": rows::id(command.facts.tenant_id),
-            "r_challenge_id": rows::id(command.facts.id),
-            "r_body": rows::digest(key.body),
-            "r_reply": key.reply,
-            "r_expires_at": rows::time(key.expires_at),
-            "r_command_id": rows::id(command.stamp.command_id),
-        })
-    };
-    let keyed = commands.iter().filter_map(|command| Some((*command, command.idempotency.as_ref()?)));
-    rows::to_parameter(KEYS, keyed.map(row).collect())
-}
-
 fn user_rows(commands: &[&CreateChallenge]) -> String {
     let row = |command: &&CreateChallenge| {
         let facts = &command.facts;
-        json!({"r_id": rows::id(facts.id), "r_tenant_id": rows::id(facts.tenant_id),
+        json!({"r_id": rows::id(facts.id), "r_tenant_id": rows::id(command.stamp.tenant_id),
             "r_user_id": rows::id(facts.user.id)})
     };
     rows::to_parameter(USERS, commands.iter().map(row).collect())
@@ -328,7 +234,7 @@ fn delivery_rows(commands: &[&CreateChallenge]) -> String {
             json!({
                 "r_challenge_id": rows::id(command.facts.id),
                 "r_device_id": rows::id(delivery.device_id),
-                "r_tenant_id": rows::id(command.facts.tenant_id),
+                "r_tenant_id": rows::id(command.stamp.tenant_id),
                 "r_channel": delivery.channel.as_str(),
                 "r_state": delivery.state.as_str(),
                 "r_now": rows::time(command.stamp.at),

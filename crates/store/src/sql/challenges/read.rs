@@ -1,11 +1,11 @@
 //! Reading challenges.
 
 use countersign_core::{
-    challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord, status_at},
+    challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord},
     device::StoredBinding,
     ports::{
         PageRequest, StoreError,
-        challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse, StoredCreation},
+        challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse},
         devices::DeviceName,
         users::UserName,
     },
@@ -16,7 +16,7 @@ use countersign_proto::{
     ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
     jose::Thumbprint,
     timestamp::Timestamp,
-    vocabulary::{ChallengeStatus, PushChannel, Word as _},
+    vocabulary::{PushChannel, Word as _},
 };
 use uuid::Uuid;
 
@@ -110,37 +110,6 @@ pub(super) async fn addressees(
         locked_until: first.optional_time("locked_until")?,
         devices,
     }))
-}
-
-pub(super) async fn stored_creation(
-    database: &Database,
-    client_id: ApiClientId,
-    key: &str,
-    now: Timestamp,
-) -> Result<Option<StoredCreation>, StoreError> {
-    let stored_creation = query(
-        "-- stored_creation
-        SELECT idempotency_keys.client_id AS client_id, body, reply, number, status,
-            challenges.expires_at AS expires_at
-        FROM idempotency_keys LEFT JOIN challenges ON challenges.id = idempotency_keys.challenge_id
-        WHERE idempotency_keys.client_id = $1 AND idempotency_keys.key = $2 AND idempotency_keys.expires_at > $3",
-    );
-    let stored_creation = stored_creation.bind(client_id.as_uuid()).bind(key).bind(now.as_millis());
-    let row = database.fetch_optional(stored_creation).await?;
-    row.as_ref().map(|row| stored(&Columns::new("idempotency_keys", row), now)).transpose()
-}
-
-/// What a row of `idempotency_keys` with its challenge says: the number only while it is of use.
-pub(super) fn stored(row: &Columns<'_>, now: Timestamp) -> Result<StoredCreation, StoreError> {
-    let status: Option<ChallengeStatus> = row.optional_word("status")?;
-    let expires_at = row.optional_time("expires_at")?;
-    let is_pending =
-        status.zip(expires_at).is_some_and(|(status, end)| status_at(status, end, now) == ChallengeStatus::Pending);
-    Ok(StoredCreation {
-        body: row.digest("body")?,
-        reply: row.text("reply")?,
-        number: row.optional_text("number")?.filter(|_| is_pending),
-    })
 }
 
 pub(super) async fn challenge(database: &Database, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
