@@ -19,7 +19,10 @@ use countersign_core::{
 use countersign_proto::{
     api::devices::ResponseRecorded,
     ids::ChallengeId,
-    jose::{Thumbprint, claims::ResponseClaims},
+    jose::{
+        Thumbprint,
+        claims::{ChallengeClaims, ResponseClaims},
+    },
     problem::ProblemType,
     timestamp::Timestamp,
     vocabulary::{ChallengeReason, ChallengeStatus, Decision, DeviceStatus},
@@ -128,8 +131,7 @@ impl Attempt<'_> {
         let Some(record) = own else { return self.refuse_unknown().await };
         let signed = self.app.decisions.signed_text(&record.facts)?;
         if !verify::is_within_lifetime(&signed, self.claims.iat) {
-            // The clocks of two nodes, or of the phone: evidence would not verify.
-            return Err(ApiError::clock_skew(self.now));
+            return self.refuse_untimely(&record, &signed, &bound).await;
         }
         if signed.sub == bound.signer.user_id.to_string() && signed.user.external_id != bound.external_id {
             // We signed both: somebody has renamed users in the database.
@@ -210,6 +212,22 @@ impl Attempt<'_> {
             DeviceStatus::Active => Err(ApiError::not_found()),
             status => Err(ApiError::device_not_active(status)),
         }
+    }
+
+    /// Signed before the challenge began or after it ended, by honest clocks within their window: the evidence would
+    /// not verify. Mostly the challenge is over: 3, 4 and 5 are told first.
+    async fn refuse_untimely(
+        &self,
+        record: &ChallengeRecord,
+        signed: &ChallengeClaims,
+        bound: &BoundKey,
+    ) -> ApiResult<Json<ResponseRecorded>> {
+        let device_id = bound.signer.device_id;
+        let is_addressed = signed.aud.contains(&device_id.to_string());
+        let judged = if is_addressed { Ok(Verdict::Deny(None)) } else { Err(Refusal::NotFound) };
+        let state = self.app.store.decision_state(record.facts.id, device_id, &self.thumbprint, &bound.binding).await?;
+        let obstacle = state.and_then(|state| verify::first_obstacle(judged, false, &state, self.now));
+        Err(obstacle.map_or_else(|| ApiError::clock_skew(self.now), |obstacle| problem::obstacle(obstacle, self.now)))
     }
 
     /// Refused by what never changes: tell the first obstacle in the protocol's order.
