@@ -11,6 +11,7 @@ mod command_line;
 mod demo;
 mod devices;
 mod enrollment;
+mod locks;
 mod log;
 mod operations;
 mod process;
