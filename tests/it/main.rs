@@ -6,15 +6,20 @@
 
 mod access;
 mod artefacts;
+mod barrier;
 mod canaries;
 mod command_line;
 mod demo;
 mod devices;
 mod enrollment;
+mod forgery;
+mod held_reads;
 mod locks;
 mod log;
+mod lost_replies;
 mod operations;
 mod process;
+mod races;
 mod refusals;
 mod requests;
 mod restart;

@@ -26,6 +26,7 @@
 //!   server's back), `http` (raw requests), `client(scopes)`, `tenant(slug)`, `client_of(&tenant, scopes)`.
 //! - [`ApiClient`]: `get`, `post`, `delete` give a [`Reply`]; `.ok(status)` is its JSON, `.problem(slug)` asserts a
 //!   whole problem document. `enroll` gives a [`Device`], which is the simulator's phone and what tests add to it.
+//! - [`at_once`] runs many things at the same time.
 //! - Artefacts that no honest phone would send: [`forge`].
 //!
 //! Must never sleep, skip a database, or look at the system's clock. To add a helper: beside its like, if two
@@ -40,6 +41,7 @@
 
 mod api_client;
 mod app;
+mod at_once;
 mod clock;
 mod database;
 mod device;
@@ -49,6 +51,7 @@ mod http;
 pub use self::{
     api_client::{ApiClient, path_of, text},
     app::{Node, Tenant, TestApp, both, both_with},
+    at_once::at_once,
     clock::TestClock,
     database::{Database, Db},
     device::Device,

@@ -1,0 +1,109 @@
+//! What happens on one node is heard on another: by a notification, or by the poller if that got lost.
+
+use std::time::Duration;
+
+use countersign_simulator::phone::Answer;
+use countersign_tests::{ApiClient, Db, Device, Node, Reply, TestApp, at_once, both, path_of};
+use tokio::task::JoinHandle;
+
+use super::{follow, hold_inbox, ids};
+use crate::races::{Arena, BURST};
+
+/// PostgreSQL delivers notifications only to those who listen already.
+async fn until_all_listen(app: &TestApp, nodes: i64) {
+    let listening = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let wait = async { while app.database.number(listening).await < nodes {} };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the nodes listen");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_alone_wakes_callers_and_devices_on_another_node() {
+    let app = TestApp::start(Db::Postgres).await;
+    let second = app.second_node().await;
+    until_all_listen(&app, 2).await;
+    let arenas = Arena::several(&app, 2).await;
+    for _ in 0..4 {
+        let rounds = arenas.iter().cloned().map(|arena| {
+            let there = second.http.clone();
+            async move {
+                let phone = &arena.phones[1];
+                let arrivals = tokio::spawn(follow(there.clone(), phone.clone(), None, BURST));
+                let shown = arena.burst(120).await;
+                let tag = arrivals.await.unwrap();
+                let idp = arena.idp.at(&there);
+                let callers: Vec<_> =
+                    shown.iter().map(|shown| idp.hold(&format!("/v1/challenges/{}?wait=50", shown.id()))).collect();
+                let decisions = tokio::spawn(follow(there, phone.clone(), Some(tag), 0));
+                let answers = shown.into_iter().map(|shown| {
+                    let arena = arena.clone();
+                    async move { arena.answer(0, &shown, Answer::approve(None)).await.ok(200) }
+                });
+                at_once(answers).await;
+                decisions.await.unwrap();
+                for caller in callers {
+                    assert_eq!(caller.await.unwrap().ok(200)["status"], "approved");
+                }
+            }
+        });
+        at_once(rounds).await;
+    }
+    second.stop().await;
+    app.finish().await;
+}
+
+/// Nodes that start after this send their notifications nowhere: another function of the same name comes first.
+async fn suppress_notifications(app: &TestApp) {
+    if app.database.db() == Db::Postgres {
+        let name = app.database.texts("SELECT current_database()::text").await.remove(0);
+        app.database.tamper("CREATE FUNCTION public.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT'").await;
+        app.database.tamper(&format!("ALTER DATABASE {name} SET search_path = public, pg_catalog")).await;
+    }
+}
+
+/// Polls until the held read has ended: the round that comes while a waiter is still on its way to its place may
+/// pass it by, the next one does not.
+async fn poll_until_ended(node: &Node, held: JoinHandle<Reply>) -> Reply {
+    let wait = async {
+        while !held.is_finished() {
+            node.poll().await;
+            // A round without anybody to ask for never waits: let the one who woke answer.
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("polling ends it");
+    held.await.unwrap()
+}
+
+async fn is_deaf_to(app: &TestApp, idp: &ApiClient, phone: &Device, elsewhere: &Node) {
+    let there = idp.at(&elsewhere.http);
+    let arrival = hold_inbox(&app.http, phone, 50, None);
+    app.until_held(1).await;
+    let challenge = there.plain_challenge("ada").await;
+    assert!(!arrival.is_finished(), "no news has come");
+    let reply = poll_until_ended(app.node(), arrival).await;
+    let tag = reply.header("etag").to_owned();
+    assert_eq!(ids(&reply.ok(200)), [challenge["id"].as_str().unwrap()]);
+    let device = hold_inbox(&app.http, phone, 50, Some(&tag));
+    let caller = idp.hold(&format!("{}?wait=50", path_of(&challenge)));
+    app.until_held(2).await;
+    there.post_empty(&format!("{}/cancel", path_of(&challenge))).await.ok(200);
+    assert!(!caller.is_finished() && !device.is_finished(), "no news has come");
+    assert_eq!(poll_until_ended(app.node(), caller).await.ok(200)["status"], "cancelled");
+    assert!(ids(&poll_until_ended(app.node(), device).await.ok(200)).is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_notification_is_made_good_by_the_next_poll() {
+    both(async |app| {
+        let idp = app.admin().await;
+        let phone = idp.enroll("ada").await;
+        suppress_notifications(app).await;
+        let second = app.second_node().await;
+        for _ in 0..20 {
+            is_deaf_to(app, &idp, &phone, &second).await;
+        }
+        second.stop().await;
+    })
+    .await;
+}
