@@ -21,7 +21,7 @@ use countersign_proto::{
     evidence::{self, SignedBy, VerifiedEvidence},
     jose::claims::{ChallengeClaims, ResultClaims, ResultVerification},
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, Decision, PushStatus, VerificationMode},
+    vocabulary::{ChallengeReason, ChallengeStatus, Decision, DenyReason, PushStatus, VerificationMode, Word as _},
 };
 
 use crate::{alarm, http::problem::ApiError, signing::ServerKeys};
@@ -142,6 +142,13 @@ impl Decisions {
         if !self.supports(&verified, signed, record, status) {
             return Err("evidence_decision");
         }
+        // A later time would make a spent decision look like a new one.
+        let is_its_time = record
+            .decided_at
+            .is_some_and(|at| at.as_seconds().abs_diff(verified.response.iat) <= limits::SKEW_SECONDS.unsigned_abs());
+        if !is_its_time {
+            return Err("evidence_time");
+        }
         let role = match verified.signed_by {
             SignedBy::DeviceKey => KeyRole::Device,
             SignedBy::UvKey => KeyRole::UserVerification,
@@ -173,7 +180,10 @@ impl Decisions {
             ChallengeStatus::Denied if record.reason == Some(ChallengeReason::WrongNumber) => {
                 response.decision == Decision::Approve && number_is_due && !number_is_right
             }
-            ChallengeStatus::Denied => response.decision == Decision::Deny,
+            ChallengeStatus::Denied => {
+                response.decision == Decision::Deny
+                    && record.reason.map(ChallengeReason::as_str) == response.reason.map(DenyReason::as_str)
+            }
             ChallengeStatus::Pending | ChallengeStatus::Expired | ChallengeStatus::Cancelled => false,
         }
     }
