@@ -14,7 +14,7 @@ async fn until_all_listen(app: &TestApp, nodes: i64) {
     let listening = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND query LIKE 'LISTEN%'";
     let wait = async { while app.database.number(listening).await < nodes {} };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the nodes listen");
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +71,7 @@ async fn poll_until_ended(node: &Node, held: JoinHandle<Reply>) -> Reply {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("polling ends it");
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
     held.await.unwrap()
 }
 
