@@ -36,8 +36,8 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
 /// The store does not answer; the next round goes on.
 pub async fn round(app: &App) -> Result<(), StoreError> {
     let now = app.now();
-    while expire_challenges(app, now).await? >= u64::from(LIMIT) {}
-    while expire_enrollments(app, now).await? >= u64::from(LIMIT) {}
+    while expire_challenges(app, now).await? {}
+    while expire_enrollments(app, now).await? {}
     while app.store.expire_notifications(now, LIMIT).await? >= u64::from(LIMIT) {}
     app.store.forget_expired(now, LIMIT).await?;
     for tenant_id in app.store.unpositioned_tenants(LIMIT).await? {
@@ -50,7 +50,8 @@ fn stamp(app: &App, tenant_id: TenantId, at: Timestamp) -> Stamp {
     app.stamp(Actor::System, tenant_id, "sweep", at)
 }
 
-async fn expire_challenges(app: &App, now: Timestamp) -> Result<u64, StoreError> {
+/// Whether there may be more to end.
+async fn expire_challenges(app: &App, now: Timestamp) -> Result<bool, StoreError> {
     let due = app.store.due_challenges(now, LIMIT).await?;
     // Sent at once, so that they land in one batch of the writer.
     let closings = due.iter().map(|DueChallenge { tenant_id, user_id, id }| {
@@ -58,17 +59,18 @@ async fn expire_challenges(app: &App, now: Timestamp) -> Result<u64, StoreError>
         app.store.close_challenge(CloseChallenge { stamp, challenge_id: *id, user_id: *user_id, how: Close::Expire })
     });
     let outcomes = join_all(closings).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    // Only what was closed counts: rows that cannot be closed must not keep the round from its end.
-    let closed = outcomes.iter().filter(|outcome| **outcome == CloseOutcome::Closed).count();
-    Ok(u64::try_from(closed).unwrap_or(u64::MAX))
+    // Whoever closed it, here or on another node, it is out of the way; rows that nobody can close must not keep
+    // the round from its end.
+    let is_gone = |outcome: &CloseOutcome| matches!(outcome, CloseOutcome::Closed | CloseOutcome::AlreadyClosed(_));
+    Ok(due.len() >= LIMIT as usize && outcomes.iter().any(is_gone))
 }
 
-async fn expire_enrollments(app: &App, now: Timestamp) -> Result<u64, StoreError> {
+/// Whether there may be more to end.
+async fn expire_enrollments(app: &App, now: Timestamp) -> Result<bool, StoreError> {
     let due = app.store.due_enrollments(now, LIMIT).await?;
-    let mut closed = 0;
+    let mut has_closed = false;
     for enrollment in &due {
-        let is_closed = app.store.expire_enrollment(stamp(app, enrollment.tenant_id, now), enrollment.id).await?;
-        closed += u64::from(is_closed);
+        has_closed |= app.store.expire_enrollment(stamp(app, enrollment.tenant_id, now), enrollment.id).await?;
     }
-    Ok(closed)
+    Ok(due.len() >= LIMIT as usize && has_closed)
 }
