@@ -155,6 +155,43 @@ impl Drop for Database {
     }
 }
 
+/// Holds back, on PostgreSQL, whoever has written to a table and would commit.
+pub(crate) struct Gate {
+    holder: PgConnection,
+    observer: PgConnection,
+}
+
+impl Gate {
+    /// From now on every write to `table` waits, in its transaction, until the gate is opened.
+    pub(crate) async fn before_commits_of(database: &Database, table: &str) -> Self {
+        let mut connection = database.postgres_connection().await;
+        let trigger = format!(
+            "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
+            CREATE TRIGGER gate AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION gate();
+            SELECT pg_advisory_lock(1)"
+        );
+        connection.execute(AssertSqlSafe(trigger)).await.unwrap();
+        Self { holder: connection, observer: database.postgres_connection().await }
+    }
+
+    /// Until somebody stands before the gate.
+    pub(crate) async fn wait_for_somebody(&mut self) {
+        let wait = async {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut self.observer).await.unwrap() == 0 {}
+        };
+        let came = tokio::time::timeout(std::time::Duration::from_secs(10), wait).await;
+        assert!(came.is_ok(), "nobody came before the gate");
+    }
+
+    /// Lets everybody through.
+    pub(crate) async fn open(mut self) {
+        self.holder.execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    }
+}
+
 /// Small pools: hundreds of stores are open at once.
 pub(crate) fn options() -> Options {
     Options { read_connections: 2, ..Options::default() }

@@ -7,10 +7,7 @@ use countersign_core::{
     device::{StatusChange, StoredBinding},
     event::EventKind,
     limits::FAILURES_UNTIL_ENDLESS_LOCK,
-    ports::{
-        challenges::{CloseOutcome, DecideChallenge, DecideOutcome, RecordedResponse},
-        devices::ChangeDeviceStatusOutcome,
-    },
+    ports::challenges::{CloseOutcome, DecideChallenge, DecideOutcome, RecordedResponse},
     verify::Verdict,
     wake::WakeKey,
 };
@@ -295,43 +292,6 @@ async fn whatever_races_an_approval_there_is_one_end() {
                 status => assert_eq!((won, closed), (Ok(DecideOutcome::Closed(status)), Ok(CloseOutcome::Closed))),
             }
         }
-        assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_approval_commits_after_the_suspension_has_returned() {
-    for world in World::each().await {
-        let phone = world.phone("ada").await;
-        let mut approved = 0;
-        for round in 0..60 {
-            let ids = [world.challenge(&[&phone]).await, world.challenge(&[&phone]).await];
-            let first = world.answer(&phone, ids[0], APPROVE);
-            let second = world.answer(&phone, ids[1], APPROVE);
-            let suspend = world.new_status(world.client, phone.id, StatusChange::Suspend);
-            let elsewhere = if round % 2 == 0 { Arc::clone(&world.store) } else { Arc::clone(&world.other) };
-            let barrier = async {
-                let changed = elsewhere.change_device_status(suspend).await.unwrap();
-                assert!(matches!(changed, ChangeDeviceStatusOutcome::Changed { .. }));
-                // From here on it is too late, on every node.
-                world.store.decide_challenge(second).await.unwrap()
-            };
-            let (racing, late) = tokio::join!(world.store.decide_challenge(first), barrier);
-            assert_eq!(late, DecideOutcome::DeviceNotActive(DeviceStatus::Suspended));
-            assert_eq!(world.stored_status(ids[1]).await, ChallengeStatus::Cancelled);
-            match racing.unwrap() {
-                DecideOutcome::Won { .. } => {
-                    approved += 1;
-                    assert_eq!(world.stored_status(ids[0]).await, ChallengeStatus::Approved);
-                }
-                lost => {
-                    assert_eq!(lost, DecideOutcome::DeviceNotActive(DeviceStatus::Suspended));
-                    assert_eq!(world.stored_status(ids[0]).await, ChallengeStatus::Cancelled);
-                }
-            }
-            world.change(phone.id, StatusChange::Resume).await;
-        }
-        assert_eq!(world.count(EventKind::ChallengeApproved).await, approved);
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
     }
 }
