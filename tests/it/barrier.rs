@@ -14,9 +14,9 @@ use countersign_simulator::phone::{Answer, VerifiedChallenge};
 use countersign_tests::{ApiClient, Db, Device, Http, Reply, TestApp, at_once, both, path_of, text};
 use serde_json::{Value, json};
 
-const PENDING: usize = 20;
+const PENDING: usize = 16;
 const LANES: usize = 2;
-const USERS: usize = 5;
+const USERS: usize = 3;
 
 /// What is done to the phone.
 #[derive(Debug, Clone, Copy)]

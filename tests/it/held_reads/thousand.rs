@@ -4,9 +4,9 @@ use countersign_tests::{both_with, path_of};
 
 use super::{hold_inbox, ids};
 
-const USERS: usize = 100;
+const USERS: usize = 20;
 /// Of each challenge; with the user's phone that makes a thousand.
-const CALLERS: usize = 9;
+const CALLERS: usize = 49;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_waiters_hold_no_database_connection() {
@@ -33,7 +33,7 @@ async fn a_thousand_waiters_hold_no_database_connection() {
             app.node().until(|node| node.app().waiters.count() == all).await;
             // The others do not notice.
             let newcomer = idp.enroll("newcomer").await;
-            for _ in 0..20 {
+            for _ in 0..5 {
                 idp.plain_challenge("newcomer").await;
             }
             for shown in newcomer.all_pending().await {
