@@ -195,6 +195,8 @@ pub struct ChallengeRecord {
     pub device: Option<DeviceName>,
     /// What proves the decision; to be verified before it is believed.
     pub evidence: Option<Evidence>,
+    /// How the pushes fare, in no order: one per addressed device.
+    pub delivery_states: Vec<DeliveryState>,
 }
 
 impl ChallengeRecord {
@@ -227,15 +229,10 @@ pub struct DeliveryRecord {
     pub last_error: Option<String>,
     /// When the state last changed.
     pub updated_at: Timestamp,
-}
-
-/// How a delivery begins.
-pub const fn initial_delivery_state(channel: PushChannel, push: bool) -> DeliveryState {
-    match channel {
-        PushChannel::None => DeliveryState::PullOnly,
-        _ if push => DeliveryState::Queued,
-        _ => DeliveryState::PullOnly,
-    }
+    /// When the provider took the push.
+    pub accepted_at: Option<Timestamp>,
+    /// When the device was first handed the challenge.
+    pub fetched_at: Option<Timestamp>,
 }
 
 /// `client_reference_sha256` of a challenge: ties the signed text to the caller's own session without showing it.

@@ -171,6 +171,11 @@ pub struct DeviceRecord {
     pub push_channel: PushChannel,
     /// Whether the provider said that the token is gone.
     pub push_token_gone: bool,
+    /// Why and since when the provider refuses the token for good, if it does; [`DeviceRecord::push_channel`] and the
+    /// token stay.
+    pub push_undeliverable: Option<Undeliverable>,
+    /// How pushes to it fared, and when it last asked.
+    pub push_health: PushHealth,
     /// When the device last told us its token.
     pub push_updated_at: Timestamp,
     /// The binding, once active.
@@ -183,6 +188,26 @@ pub struct DeviceRecord {
     pub revoked_at: Option<Timestamp>,
     /// Why.
     pub revoke_reason: Option<RevokeReason>,
+}
+
+/// A provider's refusal of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undeliverable {
+    /// Our code and the provider's status.
+    pub reason: String,
+    /// When it said so.
+    pub since: Timestamp,
+}
+
+/// How pushes to a device fared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushHealth {
+    /// When a provider last took a push to it.
+    pub accepted_at: Option<Timestamp>,
+    /// When it last asked for its challenges.
+    pub pulled_at: Option<Timestamp>,
+    /// Our code and the provider's status of the last failure, and when.
+    pub last_error: Option<(String, Timestamp)>,
 }
 
 /// What an admin, or the device itself, may do to an existing device.

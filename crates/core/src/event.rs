@@ -37,6 +37,8 @@ pub enum EventKind {
     DeviceRevoked,
     DeviceDeregistered,
     DeviceKeyChanged,
+    DeviceDisputed,
+    DevicePushTested,
     ChallengeCreated,
     ChallengeApproved,
     ChallengeDenied,
@@ -47,7 +49,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::TenantCreated,
         Self::ApiClientCreated,
         Self::ApiClientRevoked,
@@ -68,6 +70,8 @@ impl EventKind {
         Self::DeviceRevoked,
         Self::DeviceDeregistered,
         Self::DeviceKeyChanged,
+        Self::DeviceDisputed,
+        Self::DevicePushTested,
         Self::ChallengeCreated,
         Self::ChallengeApproved,
         Self::ChallengeDenied,
@@ -76,7 +80,7 @@ impl EventKind {
         Self::ChallengeReported,
     ];
 
-    /// Kinds that a user's devices are told of (protocol 5.1).
+    /// Kinds that a user's devices are told of (protocol 5.1), and rung for (8.7): all but the one concerned.
     pub const NOTICES: [Self; 7] = [
         Self::DeviceAdded,
         Self::DeviceSuspended,
@@ -86,6 +90,9 @@ impl EventKind {
         Self::EnrollmentContested,
         Self::UserLocked,
     ];
+
+    /// Notices to which "that was not me" suspends the device concerned.
+    pub const DISPUTABLE: [Self; 2] = [Self::DeviceAdded, Self::DeviceKeyChanged];
 
     /// The word in the log and on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -110,6 +117,8 @@ impl EventKind {
             Self::DeviceRevoked => "device.revoked",
             Self::DeviceDeregistered => "device.deregistered",
             Self::DeviceKeyChanged => "device.key_changed",
+            Self::DeviceDisputed => "device.disputed",
+            Self::DevicePushTested => "device.push_tested",
             Self::ChallengeCreated => "challenge.created",
             Self::ChallengeApproved => "challenge.approved",
             Self::ChallengeDenied => "challenge.denied",

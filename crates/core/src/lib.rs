@@ -11,6 +11,7 @@
 pub mod actor;
 pub mod api_client;
 pub mod challenge;
+pub mod clock;
 pub mod device;
 pub mod digest;
 pub mod enrollment;
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod policy;
 pub mod ports;
 pub mod push;
+pub mod retry;
 pub mod text;
 pub mod verify;
 pub mod wake;

@@ -30,3 +30,15 @@ pub const PUSH_UPDATE_JTI_SECONDS: i64 = 300;
 pub const RESULT_TOKEN_SECONDS: i64 = 300;
 /// Entries of one page.
 pub const MAX_PAGE: u32 = 200;
+/// How long a push token that its provider refused is left alone before a challenge tries it again.
+pub const UNDELIVERABLE_RETRY_SECONDS: i64 = 60 * 60;
+/// A push token that its device has not confirmed for so long is flagged.
+pub const PUSH_UNCONFIRMED_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// How long a notice is worth ringing for.
+pub const NOTICE_PUSH_SECONDS: i64 = 24 * 60 * 60;
+/// How long a test push is worth sending.
+pub const TEST_PUSH_SECONDS: i64 = 60;
+/// Between two test pushes to one device.
+pub const TEST_PUSH_PAUSE_SECONDS: i64 = 10;
+/// How long what came of a test push is kept.
+pub const TEST_PUSH_KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;

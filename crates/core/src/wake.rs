@@ -12,6 +12,9 @@ pub enum WakeKey {
     Challenge(ChallengeId),
     /// The set of challenges that wait for this device's answer.
     Device(DeviceId),
+    /// Pushes were queued. Said on the node that queued them only: one dispatcher is enough, and every node's looks
+    /// by itself once a second.
+    Outbox,
 }
 
 /// Where the store reports, after a commit, what has changed. Must not block and must not fail.

@@ -9,6 +9,8 @@ use std::{cmp::Ordering, fmt, hash, marker::PhantomData, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::timestamp::Timestamp;
+
 /// An identifier of the noun `K`.
 pub struct Id<K>(Uuid, PhantomData<fn() -> K>);
 
@@ -72,6 +74,12 @@ impl<K> Id<K> {
     /// Wraps a UUID that the injected source made or that the database returned.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid, PhantomData)
+    }
+
+    /// When it was made (RFC 9562 section 5.7: the first 48 bits are unix milliseconds).
+    pub fn made_at(self) -> Timestamp {
+        let millis = self.0.as_u128() >> 80;
+        Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
     /// The UUID, for the database.

@@ -18,7 +18,7 @@ pub use self::challenge::{
 };
 pub use self::device::{DeviceStatus, Platform, RevokeReason};
 pub use self::enrollment::{Confirmation, EnrollmentPurpose, EnrollmentStatus};
-pub use self::push::{ApnsEnvironment, DeliveryState, PushChannel, PushStatus};
+pub use self::push::{ApnsEnvironment, DeliveryState, PushChannel, PushState, PushStatus};
 
 /// A closed list of strings.
 pub trait Word: Copy + 'static {
@@ -98,6 +98,7 @@ mod tests {
         check::<Confirmation>(2);
         check::<PushChannel>(4);
         check::<ApnsEnvironment>(2);
+        check::<PushState>(4);
         check::<PushStatus>(4);
         check::<DeliveryState>(9);
     }

@@ -1,6 +1,4 @@
-//! The clock as a port: the only place that reads the system's.
-//!
-//! Handlers and workers hold a clock; rules get `now` as a value. Tests move a clock, they do not sleep.
+//! The system's clock: the only place that reads it.
 
 use std::{
     future::Future,
@@ -8,16 +6,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub use countersign_core::clock::Clock;
 use countersign_proto::timestamp::Timestamp;
-
-/// A source of time.
-pub trait Clock: Send + Sync {
-    /// Now.
-    fn now(&self) -> Timestamp;
-
-    /// Completes when [`Self::now`] has reached `until`.
-    fn sleep_until(&self, until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use countersign_proto::{
     ids::{ApiClientId, ChallengeId, DeviceId, TenantId, UserId},
     jose::Thumbprint,
+    push::PushBinding,
     timestamp::Timestamp,
     vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus, PushChannel},
 };
@@ -13,7 +14,7 @@ use super::{PageRequest, StoreError, users::UserName};
 use crate::{
     actor::Stamp,
     challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord},
-    device::StoredBinding,
+    device::{StoredBinding, Undeliverable},
     digest::Digest,
     verify::{DecisionState, Verdict},
 };
@@ -32,25 +33,33 @@ pub struct Addressees {
 }
 
 /// A device that may answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressee {
     /// The device.
     pub device_id: DeviceId,
     /// Whether it has a second key.
     pub has_uv_key: bool,
     /// Where to ring.
+    pub push: PushBinding,
+    /// Its channel; stays when the token is gone.
     pub channel: PushChannel,
+    /// Whether the provider said that the token is gone.
+    pub is_token_gone: bool,
+    /// Why and since when the provider refuses the token for good, if it does.
+    pub undeliverable: Option<Undeliverable>,
 }
 
 /// One addressed device of a new challenge. `Queued` also writes a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {
     /// The device.
     pub device_id: DeviceId,
     /// Its channel now.
     pub channel: PushChannel,
-    /// `Queued`, `PullOnly` or `Suppressed`.
+    /// As [`crate::push::first_state`] says.
     pub state: DeliveryState,
+    /// Why it is not even tried.
+    pub last_error: Option<String>,
 }
 
 /// An `Idempotency-Key` and what it stands for.

@@ -105,6 +105,46 @@ pub enum UpdatePushOutcome {
     StaleKey,
 }
 
+/// A device says "that was not me" to a notice about another registration of its user: that one is suspended.
+/// Events: `device.disputed` and, if it was active, `device.suspended` with what follows (see
+/// [`ChangeDeviceStatus`]).
+///
+/// Only a notice of a kind in [`EventKind::DISPUTABLE`], about another device, that is younger than the disputing
+/// device's own activation: whoever sneaks a new device in cannot turn the old ones off with it.
+#[derive(Debug, Clone)]
+pub struct DisputeNotice {
+    /// Who (the device), where, when.
+    pub stamp: Stamp,
+    /// The disputing device.
+    pub device_id: DeviceId,
+    /// The key that signed; must be the device's current one.
+    pub key: Thumbprint,
+    /// The notice: an event of the same user.
+    pub notice_id: EventId,
+    /// Notices before this are forgotten.
+    pub not_before: Timestamp,
+    /// What a byte-identical repeat gets; kept if the outcome is `Suspended` or `Already`. The reply's body is the
+    /// same for both.
+    pub reply: Reply,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DisputeNoticeOutcome {
+    /// The other device is suspended; the barrier holds. Also if it was pending confirmation: then it is revoked.
+    Suspended(DeviceId),
+    /// It was suspended or revoked before; `device.disputed` is written once per notice and disputing device.
+    Already(DeviceId),
+    /// The device that disputes is not active.
+    NotActive(DeviceStatus),
+    /// The key is no longer the device's current one.
+    StaleKey,
+    /// No such notice for this device.
+    NotFound,
+    /// Nothing can be undone by disputing this notice.
+    NotDisputable,
+}
+
 /// Something a device is told about its user's registrations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeRecord {
@@ -116,6 +156,9 @@ pub struct NoticeRecord {
     pub at: Timestamp,
     /// The registration concerned, if it still exists.
     pub device: Option<DeviceName>,
+    /// Whether the asking device may dispute it (see [`DisputeNotice`]) and nobody has yet made it pointless: the
+    /// other device is neither suspended nor revoked.
+    pub is_disputable: bool,
 }
 
 /// Devices.
@@ -136,6 +179,8 @@ pub trait Devices: Send + Sync {
     async fn change_device_status(&self, command: ChangeDeviceStatus) -> Result<ChangeDeviceStatusOutcome, StoreError>;
     /// Replaces the push channel.
     async fn update_push(&self, command: UpdatePush) -> Result<UpdatePushOutcome, StoreError>;
+    /// Suspends the device that a notice is about.
+    async fn dispute_notice(&self, command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError>;
     /// Events of the kinds in [`EventKind::NOTICES`] about the user since then, newest first, at most 50, without
     /// those about `device_id` itself.
     async fn notices(

@@ -16,6 +16,7 @@ pub mod events;
 pub mod notifications;
 pub mod system;
 pub mod tenants;
+pub mod test_pushes;
 pub mod users;
 
 /// What can go wrong with the store itself. "Not found" is an outcome, not an error.
@@ -52,6 +53,7 @@ pub trait Store:
     + notifications::Notifications
     + system::System
     + tenants::Tenants
+    + test_pushes::TestPushes
     + users::Users
 {
 }
@@ -65,6 +67,8 @@ impl<T> Store for T where
         + notifications::Notifications
         + system::System
         + tenants::Tenants
+        + test_pushes::TestPushes
+    + test_pushes::TestPushes
         + users::Users
 {
 }

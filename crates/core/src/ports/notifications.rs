@@ -8,6 +8,7 @@ use countersign_proto::{
     ids::{ChallengeId, CommandId, DeviceId, NotificationId, TenantId},
     push::PushBinding,
     timestamp::Timestamp,
+    vocabulary::PushChannel,
 };
 
 use super::StoreError;
@@ -37,9 +38,12 @@ impl NotificationKind {
     }
 }
 
-/// Leases due notifications.
+/// Leases due notifications of one channel: a channel whose providers are slow keeps nobody else waiting.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimNotifications {
+    /// The channel that the device had when the notification was queued. The device may have another by now: the
+    /// sender goes by [`LeasedNotification::push`].
+    pub channel: PushChannel,
     /// The lease's token.
     pub lease: CommandId,
     /// Now.
@@ -67,6 +71,8 @@ pub struct LeasedNotification {
     pub push: PushBinding,
     /// When the device told us that.
     pub push_updated_at: Timestamp,
+    /// Whether the provider refused this token for good the last time; a success clears the mark.
+    pub was_undeliverable: bool,
     /// How often it was tried before.
     pub attempts: u32,
     /// Not worth sending from then on.
@@ -82,26 +88,25 @@ pub struct LeasedNotification {
 pub enum NotificationVerdict {
     /// The provider took it.
     Delivered,
-    /// Try again then.
+    /// Try again then; our code for why.
     RetryAt(Timestamp, String),
-    /// The token is gone: cleared, if it is still the one that was registered at this time.
-    TokenGone {
-        /// [`LeasedNotification::push_updated_at`].
-        registered_at: Timestamp,
-    },
-    /// The provider refuses it for good; our code for why.
+    /// The provider says that the token is gone: cleared, if it is still the one that was tried. Our code for why.
+    TokenGone(String),
+    /// The provider refuses this token for good, though it may still exist: the device is marked with our code for
+    /// why, if its token is still the one that was tried. The token stays.
+    Undeliverable(String),
+    /// The provider refuses this message for good; our code for why. Says nothing about the token.
     Rejected(String),
     /// Its time is up.
     Expired,
 }
 
-/// Stores a verdict.
+/// Stores a verdict: in the job, its delivery or test push, the device's push health and (token gone, undeliverable)
+/// the device itself.
 #[derive(Debug, Clone)]
 pub struct FinishNotification {
-    /// Which.
-    pub id: NotificationId,
-    /// The lease under which it was worked on.
-    pub lease: CommandId,
+    /// What was leased, with its lease.
+    pub leased: LeasedNotification,
     /// What came of it.
     pub verdict: NotificationVerdict,
     /// Now.
@@ -117,6 +122,16 @@ pub enum FinishOutcome {
     StaleLease,
 }
 
+/// What devices were seen to do, gathered in memory and written together: a hint for operators, never a rule's input.
+/// Losing a second of it in a crash loses nothing that anybody was promised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sightings {
+    /// Devices that asked for their challenges, and when last.
+    pub pulls: Vec<(TenantId, DeviceId, Timestamp)>,
+    /// Challenges that were handed to an addressed device, and when first.
+    pub fetches: Vec<(ChallengeId, DeviceId, Timestamp)>,
+}
+
 /// Notifications.
 #[async_trait]
 pub trait Notifications: Send + Sync {
@@ -127,4 +142,8 @@ pub trait Notifications: Send + Sync {
     /// Removes notifications that nobody will send: `expires_at` ≤ `now`. Their deliveries become `expired`.
     /// At most `limit`; returns how many.
     async fn expire_notifications(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
+    /// When the oldest notification that is due at `now` was queued, per channel with any: the outbox's age.
+    async fn oldest_due(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError>;
+    /// Writes what was seen. Later pulls and earlier fetches win; unknown ids are skipped.
+    async fn record_sightings(&self, sightings: Sightings) -> Result<(), StoreError>;
 }

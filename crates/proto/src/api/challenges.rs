@@ -186,4 +186,10 @@ pub struct Delivery {
     pub last_error: Option<String>,
     /// When the state last changed.
     pub updated_at: Timestamp,
+    /// When the provider took the push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<Timestamp>,
+    /// When the device was first handed the challenge, by a pull.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_at: Option<Timestamp>,
 }

@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use crate::{
     api::users::{TenantSummary, UserSummary},
-    ids::{ChallengeId, DeviceId, EventId},
+    ids::{ChallengeId, DeviceId, EventId, NotificationId},
     timestamp::Timestamp,
     vocabulary::{
-        ChallengeStatus, DeviceStatus, EnrollmentPurpose, Platform, PushChannel, RevokeReason, UserVerification,
+        ChallengeStatus, DeliveryState, DeviceStatus, EnrollmentPurpose, Platform, PushChannel, PushState, RevokeReason, UserVerification,
         VerificationMode,
     },
 };
@@ -30,11 +30,68 @@ pub struct DeviceSummary {
 pub struct PushSummary {
     /// Where pushes go.
     pub channel: PushChannel,
-    /// `ok`, `token_gone` (the provider said so; the device pulls) or `none` (no channel).
-    #[schema(example = "ok")]
-    pub state: String,
+    /// Whether it can be rung.
+    pub state: PushState,
+    /// Our code and the provider's status, where the state is `undeliverable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "bad-device-token 400")]
+    pub reason: Option<String>,
     /// When the device last told us its token.
     pub updated_at: Timestamp,
+    /// Whether that was more than 30 days ago: apps tell it again from time to time, and one that does not may be gone.
+    pub is_unconfirmed: bool,
+}
+
+/// How pushes to a device fare, for whoever wonders why a phone did not ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PushHealth {
+    /// When a provider last took a push to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_accepted_at: Option<Timestamp>,
+    /// When it last asked for its challenges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_pull_at: Option<Timestamp>,
+    /// Our code and the provider's status of the last failure; never the provider's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "unavailable 503")]
+    pub last_error: Option<String>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_at: Option<Timestamp>,
+    /// Seconds since the device last told us its token; absent without a channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_age_seconds: Option<i64>,
+}
+
+/// A test push, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TestPush {
+    /// Our id.
+    pub id: NotificationId,
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its channel when the test was made.
+    pub channel: PushChannel,
+    /// How the push fares. `delivered`: the provider took it; whether the phone rang, only its holder can say.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Our code and the provider's status; never the provider's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the state last changed.
+    pub updated_at: Timestamp,
+}
+
+/// The reply to a dispute (protocol 8.8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Disputed {
+    /// The notice.
+    pub notice_id: EventId,
+    /// Always true: the device that the notice is about can approve nothing any more.
+    pub suspended: bool,
 }
 
 /// A device, as admins see it.
@@ -71,6 +128,9 @@ pub struct Device {
     pub has_user_verification_key: bool,
     /// The push channel.
     pub push: PushSummary,
+    /// How pushes to it fared; in `GET /v1/devices/{id}` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_health: Option<PushHealth>,
     /// RFC 7638 thumbprint of the current device key.
     pub key_thumbprint: String,
     /// When it registered.
@@ -146,6 +206,9 @@ pub struct Notice {
     /// The registration that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<NoticeDevice>,
+    /// Whether "that was not me" (8.8) would suspend that registration.
+    #[serde(default)]
+    pub is_disputable: bool,
 }
 
 /// The registration that a notice is about.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::device::{
-    ClientProofClaims, DeregistrationClaims, DeviceDescription, KeyProofClaims, KeyRotationClaims, ProofClaims,
+    ClientProofClaims, DeregistrationClaims, DeviceDescription, DisputeClaims, KeyProofClaims, KeyRotationClaims, ProofClaims,
     PushUpdateClaims, RegistrationClaims, ResponseClaims,
 };
 pub use self::server::{

@@ -17,6 +17,8 @@ pub enum Kind {
     KeyProof,
     /// A device leaves (10.2).
     Deregistration,
+    /// A device says "that was not me" to a notice (8.8).
+    Dispute,
     /// An API client authenticates (3).
     ClientProof,
     /// The server states that a key is a user's device (4.5).
@@ -38,7 +40,7 @@ pub enum KeyMember {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Registration,
         Self::Proof,
         Self::Response,
@@ -46,6 +48,7 @@ impl Kind {
         Self::KeyRotation,
         Self::KeyProof,
         Self::Deregistration,
+        Self::Dispute,
         Self::ClientProof,
         Self::Binding,
         Self::Challenge,
@@ -62,6 +65,7 @@ impl Kind {
             Self::KeyRotation => "countersign-key-rotation+jwt",
             Self::KeyProof => "countersign-key-proof+jwt",
             Self::Deregistration => "countersign-deregistration+jwt",
+            Self::Dispute => "countersign-dispute+jwt",
             Self::ClientProof => "countersign-client-proof+jwt",
             Self::Binding => "countersign-binding+jwt",
             Self::Challenge => "countersign-challenge+jwt",
@@ -78,6 +82,7 @@ impl Kind {
             | Self::PushUpdate
             | Self::KeyRotation
             | Self::Deregistration
+            | Self::Dispute
             | Self::ClientProof
             | Self::Binding
             | Self::Challenge

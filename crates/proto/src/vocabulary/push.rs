@@ -89,6 +89,49 @@ impl TryFrom<String> for ApnsEnvironment {
     }
 }
 
+/// Whether a device can be rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum PushState {
+    /// As far as we know.
+    Ok,
+    /// The push service no longer knows the token.
+    TokenGone,
+    /// The push service refuses the token.
+    Undeliverable,
+    /// The device has no push channel.
+    None,
+}
+
+impl Word for PushState {
+    const ALL: &'static [Self] = &[Self::Ok, Self::TokenGone, Self::Undeliverable, Self::None];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::TokenGone => "token_gone",
+            Self::Undeliverable => "undeliverable",
+            Self::None => "none",
+        }
+    }
+}
+
+impl FromStr for PushState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find(text)
+    }
+}
+
+impl TryFrom<String> for PushState {
+    type Error = UnknownWord;
+
+    fn try_from(text: String) -> Result<Self, UnknownWord> {
+        find(&text)
+    }
+}
+
 /// How the pushes of a challenge went, taken together (protocol 6.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]

@@ -231,6 +231,29 @@ impl Claims for DeregistrationClaims {
     }
 }
 
+/// `countersign-dispute+jwt` (8.8): a device says "that was not me" to a notice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeClaims {
+    /// The device's id.
+    pub iss: String,
+    /// The issuer.
+    pub aud: String,
+    /// The notice's id.
+    pub sub: String,
+    /// When it was signed, unix seconds.
+    pub iat: i64,
+    /// 1–128 characters, the sender's own.
+    pub jti: String,
+}
+
+impl Claims for DisputeClaims {
+    const KIND: Kind = Kind::Dispute;
+
+    fn iat(&self) -> i64 {
+        self.iat
+    }
+}
+
 /// `countersign-client-proof+jwt` (3): an API client authenticates a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientProofClaims {

@@ -55,6 +55,7 @@ fn read(kind: Kind, key: &SigningKey, token: &str) -> Result<Value, Refusal> {
         Kind::KeyRotation => claims::<KeyRotationClaims>(&verified),
         Kind::KeyProof => claims::<KeyProofClaims>(&verified),
         Kind::Deregistration => claims::<DeregistrationClaims>(&verified),
+        Kind::Dispute => claims::<DisputeClaims>(&verified),
         Kind::ClientProof => claims::<ClientProofClaims>(&verified),
         Kind::Binding => claims::<BindingClaims>(&verified),
         Kind::Challenge => claims::<ChallengeClaims>(&verified),

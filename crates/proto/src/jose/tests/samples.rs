@@ -37,6 +37,7 @@ pub(super) fn marked(kind: Kind) -> Value {
         }),
         Kind::KeyProof => json!({"aud": ISSUER, "iat": IAT, "rotate_from": DEVICE}),
         Kind::Deregistration => json!({"iss": DEVICE, "aud": ISSUER, "iat": IAT, "jti": "d1", "reason?": "lost"}),
+        Kind::Dispute => json!({"iss": DEVICE, "aud": ISSUER, "sub": "e1", "iat": IAT, "jti": "n1"}),
         Kind::ClientProof => json!({
             "iss": "client", "aud": ISSUER, "iat": IAT, "jti": "q1", "htm": "POST", "htu": "https://x/y", "body_sha256": "aGFzaA",
         }),
