@@ -3,7 +3,10 @@
 //! A wake-up is a hint: whoever is woken reads the state again. Losing one costs at most a second (each node
 //! asks the database once a second for what its waiters wait for), never an answer.
 
-use countersign_proto::ids::{ChallengeId, DeviceId};
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId},
+    vocabulary::PushChannel,
+};
 
 /// What somebody may wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,9 +15,9 @@ pub enum WakeKey {
     Challenge(ChallengeId),
     /// The set of challenges that wait for this device's answer.
     Device(DeviceId),
-    /// Pushes were queued. Said on the node that queued them only: one dispatcher is enough, and every node's looks
+    /// Pushes for this channel were queued. Said on the node that queued them only: one dispatcher is enough, and every node's looks
     /// by itself once a second.
-    Outbox,
+    Outbox(PushChannel),
 }
 
 /// Where the store reports, after a commit, what has changed. Must not block and must not fail.

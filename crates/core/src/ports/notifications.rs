@@ -97,8 +97,9 @@ pub enum NotificationVerdict {
     Undeliverable(String),
     /// The provider refuses this message for good; our code for why. Says nothing about the token.
     Rejected(String),
-    /// Its time is up.
-    Expired,
+    /// Its time is up, or would be before it could be tried again; our code for why it was not sent, if it was tried.
+    /// Without one the delivery's earlier `last_error` stays.
+    Expired(Option<String>),
 }
 
 /// Stores a verdict: in the job, its delivery or test push, the device's push health and (token gone, undeliverable)

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{UnknownWord, Word, find};
 
 /// How a device is notified (protocol 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum PushChannel {
     /// Apple Push Notification service.
