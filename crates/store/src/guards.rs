@@ -48,7 +48,7 @@ pub(crate) fn of_close(command: &CloseChallenge) -> Vec<Guard<'_>> {
 
 /// What a verdict changes.
 pub(crate) fn of_finish(command: &FinishNotification) -> Vec<Guard<'_>> {
-    vec![Guard::Notification(command.id)]
+    vec![Guard::Notification(command.leased.id)]
 }
 
 /// Hands out rounds in order of arrival.

@@ -33,6 +33,8 @@ mod statements;
 mod system;
 #[path = "sql/tenants.rs"]
 mod tenants;
+#[path = "sql/test_pushes.rs"]
+mod test_pushes;
 #[path = "sql/transaction.rs"]
 mod transaction;
 #[path = "sql/users.rs"]

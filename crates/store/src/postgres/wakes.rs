@@ -17,13 +17,16 @@ const KEYS_PER_PAYLOAD: usize = 200;
 /// How long to wait before the listener's connection is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The keys as payloads: `c` or `d` and 32 hexadecimal digits, separated by commas.
+/// The keys as payloads: `c` or `d` and 32 hexadecimal digits, separated by commas. The outbox is left out: whoever
+/// queues a push is a node that dispatches, and one that is told at once is enough.
 pub(super) fn payloads(keys: &[WakeKey]) -> Vec<String> {
     let word = |key: &WakeKey| match key {
-        WakeKey::Challenge(id) => format!("c{}", id.as_uuid().simple()),
-        WakeKey::Device(id) => format!("d{}", id.as_uuid().simple()),
+        WakeKey::Challenge(id) => Some(format!("c{}", id.as_uuid().simple())),
+        WakeKey::Device(id) => Some(format!("d{}", id.as_uuid().simple())),
+        WakeKey::Outbox => None,
     };
-    keys.chunks(KEYS_PER_PAYLOAD).map(|keys| keys.iter().map(word).collect::<Vec<_>>().join(",")).collect()
+    let words: Vec<_> = keys.iter().filter_map(word).collect();
+    words.chunks(KEYS_PER_PAYLOAD).map(|words| words.join(",")).collect()
 }
 
 /// The keys of a payload; what is not readable is skipped (a newer node may say more).

@@ -7,14 +7,14 @@
 
 use async_trait::async_trait;
 use countersign_core::{
-    device::{DeviceDescription, DeviceRecord, KeyRole, StoredBinding, StoredKey},
+    device::{DeviceDescription, DeviceRecord, KeyRole, PushHealth, StoredBinding, StoredKey},
     digest::Digest,
     event::EventKind,
     ports::{
         PageRequest, Reply, StoreError,
         devices::{
-            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, DeviceName, Devices, NoticeRecord, UpdatePush,
-            UpdatePushOutcome,
+            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, DeviceName, Devices, DisputeNotice,
+            DisputeNoticeOutcome, NoticeRecord, UpdatePush, UpdatePushOutcome,
         },
         users::UserName,
     },
@@ -116,6 +116,10 @@ impl Devices for Database {
 
     async fn update_push(&self, command: UpdatePush) -> Result<UpdatePushOutcome, StoreError> {
         self.write(command).await
+    }
+
+    async fn dispute_notice(&self, _command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError> {
+        Err(StoreError::Unavailable("disputes are not stored yet".to_owned()))
     }
 
     async fn notices(
@@ -227,6 +231,8 @@ fn device(row: &Row) -> Result<DeviceRecord, StoreError> {
         has_uv_key: columns.optional_text("uv_thumbprint")?.is_some(),
         push_channel: columns.word("push_channel")?,
         push_token_gone: columns.flag("push_token_gone")?,
+        push_undeliverable: None,
+        push_health: PushHealth::default(),
         push_updated_at: columns.time("push_updated_at")?,
         binding: binding(&columns)?,
         created_at: columns.time("created_at")?,
@@ -281,5 +287,6 @@ fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
         kind: kind.ok_or_else(|| columns.corrupt("kind"))?,
         at: columns.time("at")?,
         device,
+        is_disputable: false,
     })
 }

@@ -13,11 +13,13 @@ use countersign_core::ports::{
     StoreError,
     notifications::{
         ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification, NotificationKind, Notifications,
+        Sightings,
     },
 };
 use countersign_proto::{
     ids::{ChallengeId, DeviceId, NotificationId, TenantId},
     timestamp::Timestamp,
+    vocabulary::PushChannel,
 };
 use serde_json::json;
 
@@ -112,5 +114,13 @@ impl Notifications for Database {
 
     async fn expire_notifications(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.write(finish::ExpireNotifications { now, limit }).await
+    }
+
+    async fn oldest_due(&self, _now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn record_sightings(&self, _sightings: Sightings) -> Result<(), StoreError> {
+        Ok(())
     }
 }

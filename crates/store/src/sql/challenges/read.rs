@@ -83,7 +83,7 @@ pub(super) async fn addressees(
     let addressees = query(
         "-- addressees
         SELECT users.id AS id, external_id, display_name, devices_version, locked_until, devices.id AS device_id,
-            uv_thumbprint, CASE WHEN push_token_gone = 0 THEN push_channel ELSE 'none' END AS channel
+            uv_thumbprint, push, push_channel AS channel, push_token_gone
         FROM users
         LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
             AND devices.status = 'active' AND devices.purpose = 'approval'
@@ -97,7 +97,14 @@ pub(super) async fn addressees(
         let row = Columns::new("users", row);
         if let Some(device_id) = row.optional_id("device_id")? {
             let has_uv_key = row.optional_text("uv_thumbprint")?.is_some();
-            devices.push(Addressee { device_id, has_uv_key, channel: row.word("channel")? });
+            devices.push(Addressee {
+                device_id,
+                has_uv_key,
+                push: row.json("push")?,
+                channel: row.word("channel")?,
+                is_token_gone: row.flag("push_token_gone")?,
+                undeliverable: None,
+            });
         }
     }
     Ok(Some(Addressees {
@@ -175,6 +182,7 @@ fn record(row: &Row) -> Result<ChallengeRecord, StoreError> {
         decided_at: row.optional_time("decided_at")?,
         device,
         evidence,
+        delivery_states: Vec::new(),
     })
 }
 
@@ -197,6 +205,8 @@ pub(super) async fn deliveries(
             attempts: row.count("attempts")?,
             last_error: row.optional_text("last_error")?,
             updated_at: row.time("updated_at")?,
+            accepted_at: None,
+            fetched_at: None,
         })
     };
     database.fetch_all(deliveries.bind(id.as_uuid()).bind(tenant_id.as_uuid())).await?.iter().map(read).collect()

@@ -98,6 +98,7 @@ fn leased_notification(row: &Row, command: &ClaimNotifications) -> Result<Leased
         challenge_id: row.optional_id("challenge_id")?,
         push: row.json("push")?,
         push_updated_at: row.time("push_updated_at")?,
+        was_undeliverable: false,
         // This one is counted already.
         attempts: row.count("attempts")?.saturating_sub(1),
         expires_at: row.time("expires_at")?,

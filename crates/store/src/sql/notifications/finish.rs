@@ -121,7 +121,7 @@ impl Tx<'_> {
                 NotificationVerdict::RetryAt(at, _) => at,
                 _ => command.at,
             };
-            json!({"r_id": rows::id(command.id), "r_lease": rows::id(command.lease), "r_due_at": rows::time(due_at)})
+            json!({"r_id": rows::id(command.leased.id), "r_lease": rows::id(command.leased.lease), "r_due_at": rows::time(due_at)})
         };
         let verdicts = rows::to_parameter(VERDICTS, commands.iter().map(row).collect());
         let ended = self.fetch_all(query(&statements.notifications.finish.end_leases).bind(verdicts)).await?;
@@ -134,12 +134,13 @@ impl Tx<'_> {
         let mut done = Vec::new();
         let mut tokens = Vec::new();
         for command in commands {
-            let Some(row) = stored.get(&command.id) else { continue };
+            let Some(row) = stored.get(&command.leased.id) else { continue };
             changes.extend(delivery_change(command, row)?);
             if !matches!(command.verdict, NotificationVerdict::RetryAt(..)) {
-                done.push(command.id);
+                done.push(command.leased.id);
             }
-            if let NotificationVerdict::TokenGone { registered_at } = command.verdict {
+            if let NotificationVerdict::TokenGone(_) = command.verdict {
+                let registered_at = command.leased.push_updated_at;
                 tokens.push(json!({"r_device_id": rows::id::<()>(row.id("device_id")?),
                     "r_registered_at": rows::time(registered_at)}));
             }
@@ -152,7 +153,7 @@ impl Tx<'_> {
             let clear = query(&statements.notifications.finish.clear_tokens).bind(rows::to_parameter(TOKENS, tokens));
             self.execute(clear.bind(none)).await?;
         }
-        let outcome = |command: &&FinishNotification| match stored.contains_key(&command.id) {
+        let outcome = |command: &&FinishNotification| match stored.contains_key(&command.leased.id) {
             true => FinishOutcome::Stored,
             false => FinishOutcome::StaleLease,
         };
@@ -195,12 +196,12 @@ impl Tx<'_> {
             let late = Columns::new("deliveries", row);
             let (challenge_id, device_id) = (late.id("challenge_id")?, late.id("device_id")?);
             for command in commands {
-                let Some(row) = stored.get(&command.id) else { continue };
+                let Some(row) = stored.get(&command.leased.id) else { continue };
                 if row.optional_id("challenge_id")? == Some(challenge_id) && row.id("device_id")? == device_id {
                     let tenant_id = row.id("tenant_id")?;
                     let channel = late.word("channel")?;
                     let of = Withdrawn { tenant_id, challenge_id, device_id, channel };
-                    withdrawals.extend(withdrawal(command.lease, command.at, of));
+                    withdrawals.extend(withdrawal(command.leased.lease, command.at, of));
                 }
             }
         }
@@ -228,8 +229,8 @@ fn delivery_change(command: &FinishNotification, row: &Columns<'_>) -> Result<Op
     let (state, error) = match &command.verdict {
         NotificationVerdict::Delivered => (DeliveryState::Delivered, None),
         NotificationVerdict::RetryAt(_, error) => (DeliveryState::Retrying, Some(error.clone())),
-        NotificationVerdict::TokenGone { .. } => (DeliveryState::TokenGone, None),
-        NotificationVerdict::Rejected(error) => (DeliveryState::Rejected, Some(error.clone())),
+        NotificationVerdict::TokenGone(error) => (DeliveryState::TokenGone, Some(error.clone())),
+        NotificationVerdict::Undeliverable(error) | NotificationVerdict::Rejected(error) => (DeliveryState::Rejected, Some(error.clone())),
         NotificationVerdict::Expired => (DeliveryState::Expired, None),
     };
     let state = match (kind(row)?, state) {
