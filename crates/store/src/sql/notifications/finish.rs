@@ -231,7 +231,7 @@ fn delivery_change(command: &FinishNotification, row: &Columns<'_>) -> Result<Op
         NotificationVerdict::RetryAt(_, error) => (DeliveryState::Retrying, Some(error.clone())),
         NotificationVerdict::TokenGone(error) => (DeliveryState::TokenGone, Some(error.clone())),
         NotificationVerdict::Undeliverable(error) | NotificationVerdict::Rejected(error) => (DeliveryState::Rejected, Some(error.clone())),
-        NotificationVerdict::Expired => (DeliveryState::Expired, None),
+        NotificationVerdict::Expired(error) => (DeliveryState::Expired, error.clone()),
     };
     let state = match (kind(row)?, state) {
         (NotificationKind::Challenge, state) => state,
