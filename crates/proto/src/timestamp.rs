@@ -50,6 +50,11 @@ impl Timestamp {
         Self(self.0.saturating_add(millis))
     }
 
+    /// Seconds from `earlier` to here, for measurements; 0 if `earlier` is later.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        std::time::Duration::from_millis(self.millis_since(earlier)).as_secs_f64()
+    }
+
     /// Milliseconds from `earlier` to this time; 0 if it is not later.
     pub const fn millis_since(self, earlier: Self) -> u64 {
         let difference = self.0.saturating_sub(earlier.0);

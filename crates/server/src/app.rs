@@ -24,7 +24,9 @@ use crate::{
     decisions::Decisions,
     http::{meta::ready::Readiness, routes, state::App},
     keyring::Keyring,
-    shutdown::{self, Stop},
+    pushing::{self, Pushing, PushingError},
+    shutdown::{self, Stop, Stopping},
+    sightings::Sightings,
     signing::{KeyFileError, ServerKeys},
     waiters::Waiters,
     worker,
@@ -48,6 +50,9 @@ pub enum StartError {
     /// The key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// The push credentials cannot be used.
+    #[error(transparent)]
+    Pushing(#[from] PushingError),
     /// The port is taken, or the certificate cannot be used.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -129,6 +134,14 @@ pub async fn start(
     let issuer = settings.issuer_at(address);
     let keys = ServerKeys::open(&settings.key_file(), is_sqlite, &issuer, clock.now(), entropy.as_ref())?;
     let keys = Arc::new(keys);
+    let surroundings = pushing::Surroundings {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        vapid_key: keys.vapid_key(),
+        issuer: issuer.clone(),
+    };
+    let pushing = Pushing::open(settings, surroundings).await?;
     let app = Arc::new(App {
         keyring: Keyring::new(Arc::clone(&store), Arc::clone(&keys)),
         decisions: Decisions::new(Arc::clone(&keys)),
@@ -136,16 +149,16 @@ pub async fn start(
         clock,
         entropy,
         keys,
+        outbox: waiters.outbox(),
         waiters,
+        pushing,
+        sightings: Sightings::default(),
         readiness: Readiness::default(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
     });
 
     let (stop, stopping) = shutdown::signal();
-    let workers = vec![
-        tokio::spawn(worker::poll::run(Arc::clone(&app), stopping.clone())),
-        tokio::spawn(worker::sweep::run(Arc::clone(&app), stopping)),
-    ];
+    let workers = spawn_workers(&app, &stopping);
     let handle = Handle::new();
     let router = routes::router(&app);
     let mut servers = vec![connections::serve(listener, router, tls, handle.clone(), settings.server.max_connections)?];
@@ -163,6 +176,19 @@ pub async fn start(
     }
     let grace = Duration::from_secs(settings.server.shutdown_seconds);
     Ok(Running { address, metrics_address, app, stop, handles, servers, workers, grace })
+}
+
+fn spawn_workers(app: &Arc<App>, stopping: &Stopping) -> Vec<JoinHandle<()>> {
+    let mut workers = vec![
+        tokio::spawn(worker::poll::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::sweep::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::observe::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::reload::run(Arc::clone(app), stopping.clone())),
+    ];
+    for channel in worker::dispatch::CHANNELS {
+        workers.push(tokio::spawn(worker::dispatch::run(Arc::clone(app), channel, stopping.clone())));
+    }
+    workers
 }
 
 async fn load_tls(settings: &Settings) -> Result<Option<RustlsConfig>, ServeError> {

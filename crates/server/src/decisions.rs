@@ -9,7 +9,7 @@ use std::sync::Arc;
 use countersign_core::{
     challenge::{ChallengeFacts, ChallengeRecord, client_reference_digest},
     device::KeyRole,
-    limits,
+    limits, push,
     verify::amr,
 };
 use countersign_proto::{
@@ -81,7 +81,8 @@ impl Decisions {
         let proven = self.prove(record, status, &signed).map_err(|why| disbelieve(facts, why))?;
         let reason = if status == ChallengeStatus::Expired { None } else { record.reason };
         let decided_at = ended_at(record, status);
-        let mut shown = Challenge { status, reason, decided_at, ..describe(facts) };
+        let push_status = push::status(record.delivery_states.iter().map(|state| (*state, false)));
+        let mut shown = Challenge { status, reason, decided_at, ..describe(facts, push_status) };
         if let Some(proven) = proven {
             shown.device =
                 record.device.as_ref().filter(|device| device.id.to_string() == proven.device_id).map(|device| {
@@ -236,7 +237,7 @@ fn ended_at(record: &ChallengeRecord, status: ChallengeStatus) -> Option<Timesta
 }
 
 /// A pending challenge as its creator sees it.
-pub fn describe(facts: &ChallengeFacts) -> Challenge {
+pub fn describe(facts: &ChallengeFacts, push_status: PushStatus) -> Challenge {
     let ChallengeFacts { user, text, policy, .. } = facts;
     Challenge {
         id: facts.id,
@@ -256,8 +257,7 @@ pub fn describe(facts: &ChallengeFacts) -> Challenge {
         verification: Verification { mode: policy.mode, digits: policy.digits },
         user_verification: policy.user_verification,
         policy: AppliedPolicy { version: policy.version, profile: policy.profile.clone() },
-        // No sender yet: devices pull.
-        push_status: PushStatus::None,
+        push_status,
         created_at: facts.created_at,
         expires_at: facts.expires_at,
         decided_at: None,

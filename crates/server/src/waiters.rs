@@ -19,7 +19,7 @@ use countersign_proto::{
 };
 use tokio::sync::Notify;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, outbox::Outbox};
 
 struct Entry {
     id: u64,
@@ -39,6 +39,7 @@ struct Table {
 /// All held reads of this node.
 pub struct Waiters {
     table: Mutex<Table>,
+    outbox: Arc<Outbox>,
     capacity: usize,
     next_id: AtomicU64,
     stopping: AtomicBool,
@@ -49,10 +50,16 @@ impl Waiters {
     pub fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
+            outbox: Arc::default(),
             capacity,
             next_id: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// What rings for the dispatcher: commits wake both.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.outbox)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -141,7 +148,7 @@ impl Waiters {
         let table = self.table();
         let ids = table.entries.keys().filter_map(|key| match key {
             WakeKey::Challenge(id) => Some(*id),
-            WakeKey::Device(_) => None,
+            WakeKey::Device(_) | WakeKey::Outbox(_) => None,
         });
         ids.collect()
     }
@@ -151,7 +158,7 @@ impl Waiters {
         let table = self.table();
         let ids = table.entries.keys().filter_map(|key| match key {
             WakeKey::Device(id) => Some(*id),
-            WakeKey::Challenge(_) => None,
+            WakeKey::Challenge(_) | WakeKey::Outbox(_) => None,
         });
         ids.collect()
     }
@@ -170,9 +177,16 @@ impl Waiters {
 
 impl WakeSink for Waiters {
     fn wake(&self, keys: &[WakeKey]) {
-        let table = self.table();
-        for entry in keys.iter().filter_map(|key| table.entries.get(key)).flatten() {
-            entry.notify.notify_one();
+        {
+            let table = self.table();
+            for entry in keys.iter().filter_map(|key| table.entries.get(key)).flatten() {
+                entry.notify.notify_one();
+            }
+        }
+        for key in keys {
+            if let WakeKey::Outbox(channel) = key {
+                self.outbox.ring(*channel);
+            }
         }
     }
 }

@@ -21,6 +21,9 @@ pub struct Discovery {
     pub endpoints: Endpoints,
     /// What the server refuses beyond.
     pub limits: Limits,
+    /// The server's Web Push key (RFC 8292), an uncompressed P-256 point in b64u: browsers subscribe with it as
+    /// `applicationServerKey`.
+    pub vapid_public_key: String,
 }
 
 /// Absolute URLs for devices.
@@ -39,6 +42,8 @@ pub struct Endpoints {
     pub key: Option<String>,
     /// `POST` a deregistration.
     pub deregistration: String,
+    /// `POST` "that was not me" to a notice, with its id in place of `{id}`.
+    pub dispute: String,
 }
 
 /// What the server refuses beyond.

@@ -9,6 +9,7 @@ pub mod api_client;
 pub mod config;
 pub mod demo;
 pub mod device;
+pub mod doctor;
 pub mod migrate;
 pub mod policy;
 pub mod serve;
@@ -67,6 +68,8 @@ enum Command {
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
+    /// Look whether this configuration can ring a phone, and if not, why.
+    Doctor,
     /// A command-line authenticator, for development.
     Device(device::DeviceArgs),
 }
@@ -144,6 +147,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Config(command) => config::run(&context, command),
+        Command::Doctor => doctor::run(&context).await,
         Command::Demo | Command::Device(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -9,10 +9,10 @@ use crate::{
     app,
     clock::{Clock as _, SystemClock},
     entropy::SystemEntropy,
-    telemetry,
+    telemetry, worker,
 };
 
-/// Runs the server until SIGTERM or SIGINT.
+/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the push credentials again.
 ///
 /// # Errors
 /// It does not start.
@@ -21,6 +21,7 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
     let metrics = telemetry::init_metrics().map_err(|error| failed(&error))?;
     // Before the port opens, so that no stop is missed.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let upkeep = metrics.clone();
     let clock = SystemClock;
@@ -36,6 +37,8 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            // Said in the log, either way.
+            _ = hangup.recv() => drop(worker::reload::round(&running.app).await),
             // Bounds what unread histograms hold.
             () = clock.sleep_until(clock.now().plus_seconds(5)) => upkeep.run_upkeep(),
         }

@@ -4,6 +4,8 @@
 //! from files or the environment and print as `[redacted]`. Nothing else in the program reads the environment.
 //! To add a setting: a line in `default.toml`, a field here; `docs/configuration.md` is checked against both.
 
+mod push;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -15,6 +17,8 @@ use figment::{
     providers::{Env, Format as _, Toml},
 };
 use serde::Deserialize;
+
+pub use self::push::{Apns, Fcm, Push, WebPush};
 
 /// The embedded, commented defaults.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -33,6 +37,11 @@ pub struct Settings {
     pub database: Database,
     /// The server's own keys.
     pub signing: Signing,
+    /// Push providers.
+    pub push: Push,
+    /// The file that these were read from, to read it again.
+    #[serde(skip)]
+    source: Option<PathBuf>,
 }
 
 /// The API's listener.
@@ -154,6 +163,17 @@ impl Settings {
         Self::from_layers(file, environment)
     }
 
+    /// The push settings as file and environment have them now; as they are, if there was no file.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: go on with the old ones.
+    pub fn reload_push(&self) -> Result<Push, ConfigError> {
+        match &self.source {
+            Some(file) => Self::load(Some(file)).map(|settings| settings.push),
+            None => Ok(self.push.clone()),
+        }
+    }
+
     /// The defaults alone.
     ///
     /// # Errors
@@ -169,7 +189,8 @@ impl Settings {
                 .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
             layers = layers.merge(Toml::string(&text));
         }
-        Self::from_figment(&layers.merge(environment))
+        let settings = Self::from_figment(&layers.merge(environment))?;
+        Ok(Self { source: file.map(Path::to_owned), ..settings })
     }
 
     fn from_figment(layers: &Figment) -> Result<Self, ConfigError> {
@@ -207,6 +228,7 @@ impl Settings {
             )));
         }
         self.metrics_listen()?;
+        self.push.check()?;
         check_issuer(&self.issuer(), !is_plain)
     }
 

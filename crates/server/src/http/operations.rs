@@ -84,6 +84,9 @@ pub const ALL: &[Operation] = &[
     op(Method::POST, "/v1/devices/{id}/suspend", "devices.suspend", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
     op(Method::POST, "/v1/devices/{id}/resume", "devices.resume", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
     op(Method::DELETE, "/v1/devices/{id}", "devices.revoke", DEVICES_WRITE, &[P::InvalidRequest, P::NotFound]),
+    op(Method::POST, "/v1/devices/{id}/test-push", "devices.test_push", DEVICES_WRITE,
+        &[P::NotFound, P::DeviceStatusConflict, P::DeviceNotReachable, P::TooManyRequests]),
+    op(Method::GET, "/v1/devices/{id}/test-push/{test_id}", "devices.show_test_push", DEVICES_READ, &[P::NotFound]),
 
     op(Method::GET, "/v1/events", "events.list", AUDIT, &[P::InvalidRequest]),
 
@@ -97,6 +100,8 @@ pub const ALL: &[Operation] = &[
           P::UserLocked, P::NumberMismatch]),
     op(Method::PUT, "/v1/device/push", "device_api.update_push", Access::Artefact(Kind::PushUpdate), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/deregistration", "device_api.deregister", Access::Artefact(Kind::Deregistration), &[P::InvalidRequest]),
+    op(Method::POST, "/v1/device/notices/{id}/dispute", "device_api.dispute", Access::Artefact(Kind::Dispute),
+        &[P::NotFound, P::NoticeNotDisputable]),
 ];
 
 impl Operation {

@@ -36,6 +36,8 @@ pub fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::show::handle, devices::revoke::handle))
         .routes(routes!(devices::suspend::handle))
         .routes(routes!(devices::resume::handle))
+        .routes(routes!(devices::test_push::handle))
+        .routes(routes!(devices::show_test_push::handle))
         .routes(routes!(events::list::handle))
         .routes(routes!(device_api::register::handle))
         .routes(routes!(device_api::own::handle))
@@ -44,6 +46,7 @@ pub fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(device_api::respond::handle))
         .routes(routes!(device_api::update_push::handle))
         .routes(routes!(device_api::deregister::handle))
+        .routes(routes!(device_api::dispute::handle))
 }
 
 /// The API, ready to serve.

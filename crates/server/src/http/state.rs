@@ -13,7 +13,10 @@ use countersign_proto::{
 };
 
 use super::meta::ready::Readiness;
-use crate::{clock::Clock, decisions::Decisions, keyring::Keyring, signing::ServerKeys, waiters::Waiters};
+use crate::{
+    clock::Clock, decisions::Decisions, keyring::Keyring, outbox::Outbox, pushing::Pushing, sightings::Sightings,
+    signing::ServerKeys, waiters::Waiters,
+};
 
 /// What every handler has at hand.
 pub struct App {
@@ -31,6 +34,12 @@ pub struct App {
     pub decisions: Decisions,
     /// Held reads.
     pub waiters: Arc<Waiters>,
+    /// Rings for the dispatcher.
+    pub outbox: Arc<Outbox>,
+    /// The push senders.
+    pub pushing: Pushing,
+    /// What devices were seen to do.
+    pub sightings: Sightings,
     /// What `/readyz` last found.
     pub readiness: Readiness,
     /// Proxies whose `X-Forwarded-For` is believed, for the log.

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::hmac;
 use countersign_core::entropy::{Entropy, secret_bytes};
 use countersign_proto::{
     jose::{Jwks, ServerJwk, SigningKey, base64url},
@@ -62,6 +63,10 @@ pub(super) struct KeyFile {
     version: u32,
     /// The key of the seals; see [`super::Seals`].
     mac_key: Zeroizing<String>,
+    /// The private scalar of the Web Push key (RFC 8292), b64u. Subscriptions are bound to it. A file from before there
+    /// was one gets it derived from `mac_key`, so that all nodes agree without writing the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vapid_key: Option<Zeroizing<String>>,
     keys: Vec<PrivateKey>,
 }
 
@@ -98,13 +103,17 @@ impl KeyFile {
             revoked_at: None,
         };
         let mac_key = Zeroizing::new(base64url::encode(secret_bytes(entropy)));
-        Some(Self { version: 1, mac_key, keys: vec![key] })
+        let vapid = SigningKey::generate().ok()?;
+        let vapid_key = Some(Zeroizing::new(base64url::encode(vapid.private_bytes().as_slice())));
+        Some(Self { version: 1, mac_key, vapid_key, keys: vec![key] })
     }
 
     /// Every key whose private half can be read; an unreadable one makes the file corrupt.
     fn is_sound(&self) -> bool {
         let mac_is_long_enough = base64url::decode(self.mac_key.as_str()).is_some_and(|key| key.len() == 32);
-        self.version == 1 && mac_is_long_enough && self.keys.iter().all(|key| key.signing_key().is_some())
+        let vapid = self.vapid_key();
+        let vapid_is_a_key = SigningKey::from_private_bytes(&vapid).is_ok();
+        self.version == 1 && mac_is_long_enough && vapid_is_a_key && self.keys.iter().all(|key| key.signing_key().is_some())
     }
 
     /// The newest key that may sign at `now`; the oldest if the clock stands before all of them.
@@ -121,6 +130,25 @@ impl KeyFile {
             Some(ServerJwk { retired_at: key.retired_at, revoked_at: key.revoked_at, ..ServerJwk::of(&public_key) })
         });
         Jwks { keys: public.collect() }
+    }
+
+    /// The private key of Web Push. Unreadable: zeros, which are no key.
+    pub(super) fn vapid_key(&self) -> Zeroizing<[u8; 32]> {
+        let mut scalar = Zeroizing::new([0; 32]);
+        match &self.vapid_key {
+            Some(text) => {
+                let bytes = Zeroizing::new(base64url::decode(text.as_str()).unwrap_or_default());
+                if bytes.len() == scalar.len() {
+                    scalar.copy_from_slice(&bytes);
+                }
+            }
+            None => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, self.mac_key());
+                // All but about one in 2^32 digests are a valid scalar; such a file would be refused as damaged.
+                scalar.copy_from_slice(hmac::sign(&key, b"countersign web push key").as_ref());
+            }
+        }
+        scalar
     }
 
     pub(super) fn mac_key(&self) -> &[u8] {

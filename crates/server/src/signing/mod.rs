@@ -24,6 +24,8 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
+use zeroize::Zeroizing;
+
 pub use self::{
     key_file::KeyFileError,
     seals::{Sealed, Seals},
@@ -36,6 +38,7 @@ pub struct ServerKeys {
     published: Jwks,
     by_thumbprint: HashMap<Thumbprint, ServerKey>,
     seals: Seals,
+    vapid_key: Zeroizing<[u8; 32]>,
 }
 
 /// The server could not sign: its key or its random source is broken. Becomes a bare 500.
@@ -64,8 +67,9 @@ impl ServerKeys {
             by_thumbprint.insert(thumbprint, found);
         }
         let seals = Seals::new(file.mac_key());
+        let vapid_key = file.vapid_key();
         let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
-        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals })
+        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals, vapid_key })
     }
 
     /// `iss` and `aud` of all signatures.
@@ -151,6 +155,11 @@ impl ServerKeys {
     /// Whether `number` is the one that we signed into the challenge as `number_mac`.
     pub fn is_right_number(&self, number_mac: Option<&str>, challenge_id: ChallengeId, number: &str) -> bool {
         number_mac.is_some_and(|mac| self.seals.holds(mac, &Sealed::Number { challenge_id, number }))
+    }
+
+    /// The private key of Web Push (RFC 8292).
+    pub fn vapid_key(&self) -> Zeroizing<[u8; 32]> {
+        self.vapid_key.clone()
     }
 
     /// MACs over rows that carry no signature.

@@ -3,7 +3,10 @@
 //! To add a worker: a module with an `async fn run(app)` that loops over [`pause`], and its line in `app.rs`; and a
 //! function for one round, so that tests run it once instead of waiting.
 
+pub mod dispatch;
+pub mod observe;
 pub mod poll;
+pub mod reload;
 pub mod sweep;
 
 use countersign_proto::timestamp::Timestamp;

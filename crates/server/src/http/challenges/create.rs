@@ -17,9 +17,8 @@ use countersign_core::{
     entropy::secret_bytes,
     limits,
     policy::{EffectivePolicy, effective},
-    ports::challenges::{
-        Addressee, Addressees, CreateChallenge, CreateOutcome, Idempotency, NewDelivery, StoredCreation,
-    },
+    ports::challenges::{Addressee, Addressees, CreateChallenge, CreateOutcome, Idempotency, StoredCreation},
+    push,
 };
 use countersign_proto::{
     api::challenges::{Challenge, ChallengeCreated, CreateChallenge as Request},
@@ -94,19 +93,17 @@ async fn attempt(
     let stamp = caller.stamp(app, now);
     let draft = Draft { caller, request, policy, addressees: &addressees, devices: &devices };
     let (facts, number) = draft.sign(app, now)?;
-    let shown = describe(&facts);
+    let deliveries: Vec<_> = devices.iter().map(|device| push::first_delivery(device, request.push, now)).collect();
+    let senders = app.pushing.senders();
+    let in_trouble = devices.iter().map(|device| senders.is_in_trouble(tenant_id, &device.push));
+    let shown = describe(&facts, push::status(deliveries.iter().map(|delivery| delivery.state).zip(in_trouble)));
     let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, &shown, now)).transpose()?;
-    let deliveries = devices.iter().map(|device| NewDelivery {
-        device_id: device.device_id,
-        channel: device.channel,
-        state: challenge::initial_delivery_state(device.channel, request.push),
-    });
     let command = CreateChallenge {
         stamp,
         facts,
         devices_version: addressees.devices_version,
         number: number.clone(),
-        deliveries: deliveries.collect(),
+        deliveries,
         idempotency: idempotency.clone(),
     };
     match app.store.create_challenge(command).await? {
@@ -190,7 +187,7 @@ fn eligible(
     policy: &EffectivePolicy,
 ) -> ApiResult<Vec<Addressee>> {
     let may_answer = |device: &&Addressee| policy.user_verification != UserVerification::Required || device.has_uv_key;
-    let mut devices: Vec<Addressee> = addressees.devices.iter().filter(may_answer).copied().collect();
+    let mut devices: Vec<Addressee> = addressees.devices.iter().filter(may_answer).cloned().collect();
     if addressees.devices.is_empty() {
         // Before the named devices are looked at: a user without devices is answered like an unknown one.
         return Err(no_eligible_device());

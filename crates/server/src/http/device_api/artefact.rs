@@ -8,7 +8,7 @@ use countersign_proto::{
     ids::DeviceId,
     jose::{
         Claims, HeaderKey, Kind, PublicKey, Thumbprint, Unverified, check_audience, check_iat, check_jti,
-        claims::{DeregistrationClaims, ProofClaims, PushUpdateClaims, ResponseClaims},
+        claims::{DeregistrationClaims, DisputeClaims, ProofClaims, PushUpdateClaims, ResponseClaims},
     },
     timestamp::Timestamp,
     vocabulary::DeviceStatus,
@@ -69,6 +69,18 @@ impl DeviceClaims for PushUpdateClaims {
 }
 
 impl DeviceClaims for DeregistrationClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
+impl DeviceClaims for DisputeClaims {
     fn iss(&self) -> &str {
         &self.iss
     }

@@ -35,8 +35,10 @@ pub async fn handle(
     let id = id.parse().map_err(|_| ApiError::not_found())?;
     let found = app.store.inbox_entry(device.key.signer.device_id, id).await?;
     let (entry, stored) = found.ok_or_else(ApiError::not_found)?;
-    match status_at(stored, entry.expires_at, app.now()) {
+    let now = app.now();
+    match status_at(stored, entry.expires_at, now) {
         ChallengeStatus::Pending => {
+            app.sightings.fetched(device.key.signer.device_id, [entry.id], now);
             Ok(Json(PendingChallenge { id: entry.id, challenge: entry.jws, expires_at: entry.expires_at }))
         }
         gone => Err(ApiError::new(ProblemType::ChallengeGone).with("challenge_status", gone.as_str())),

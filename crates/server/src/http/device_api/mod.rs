@@ -2,6 +2,7 @@
 
 pub mod artefact;
 pub mod deregister;
+pub mod dispute;
 pub mod fetch;
 pub mod own;
 pub mod pending;
@@ -10,19 +11,52 @@ pub mod register;
 pub mod respond;
 pub mod update_push;
 
-use countersign_core::device::DeviceRecord;
-use countersign_core::ports::users::UserName;
-use countersign_proto::api::{devices::PushSummary, users::UserSummary};
+use countersign_core::{device::DeviceRecord, limits, ports::users::UserName};
+use countersign_proto::{
+    api::{devices::PushSummary, users::UserSummary},
+    ids::TenantId,
+    push::PushBinding,
+    timestamp::Timestamp,
+    vocabulary::{PushChannel, PushState},
+};
+
+use super::{
+    problem::{ApiError, ApiResult},
+    state::App,
+};
 
 /// The push channel as replies show it; never the token.
-pub fn show_push(device: &DeviceRecord) -> PushSummary {
-    use countersign_proto::vocabulary::PushChannel;
+pub fn show_push(device: &DeviceRecord, now: Timestamp) -> PushSummary {
+    let refusal = device.push_undeliverable.as_ref();
     let state = match device.push_channel {
-        PushChannel::None => "none",
-        _ if device.push_token_gone => "token_gone",
-        _ => "ok",
+        PushChannel::None => PushState::None,
+        _ if device.push_token_gone => PushState::TokenGone,
+        _ if refusal.is_some() => PushState::Undeliverable,
+        _ => PushState::Ok,
     };
-    PushSummary { channel: device.push_channel, state: state.to_owned(), updated_at: device.push_updated_at }
+    PushSummary {
+        channel: device.push_channel,
+        state,
+        reason: refusal.filter(|_| state == PushState::Undeliverable).map(|refusal| refusal.reason.clone()),
+        updated_at: device.push_updated_at,
+        is_unconfirmed: state != PushState::None
+            && now >= device.push_updated_at.plus_seconds(limits::PUSH_UNCONFIRMED_SECONDS),
+    }
+}
+
+/// Refuses a push channel that this server could not ring (protocol 8): a phone that believes it will be rung and never
+/// is would be found out at the worst time.
+pub fn require_configured(app: &App, tenant_id: TenantId, push: &PushBinding) -> ApiResult<()> {
+    if app.pushing.senders().is_configured(tenant_id, push) {
+        return Ok(());
+    }
+    let (pointer, detail) = match push {
+        PushBinding::Apns { .. } => ("/push/topic", "this topic and environment are not configured here"),
+        PushBinding::Fcm { .. } => ("/push/project", "this project is not configured here"),
+        PushBinding::Webpush { .. } => ("/push/endpoint", "this server does not connect to that address or port"),
+        PushBinding::None => return Ok(()),
+    };
+    Err(ApiError::invalid(pointer, detail))
 }
 
 /// The user as replies show it.

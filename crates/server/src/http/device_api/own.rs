@@ -44,7 +44,7 @@ pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice) -> ApiRes
         name: record.description.name.clone(),
         platform: record.description.platform,
         status: record.status,
-        push: show_push(&record),
+        push: show_push(&record, now),
         created_at: record.created_at,
     };
     Ok(Json(DeviceSelf {
@@ -68,5 +68,6 @@ fn show_notice(record: NoticeRecord) -> Notice {
         kind: record.kind.as_str().to_owned(),
         created_at: record.at,
         device: record.device.map(|device| NoticeDevice { name: device.name, platform: device.platform }),
+        is_disputable: record.is_disputable,
     }
 }

@@ -47,6 +47,7 @@ pub async fn handle(
 ) -> ApiResult<Response> {
     let device_id = device.key.signer.device_id;
     let until = wait_end(app.now(), query.wait)?;
+    app.sightings.pulled(device.key.signer.tenant_id, device_id, app.now());
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
     // Registered before the first read: a change in between is heard.
     let waiter = if until > app.now() { app.waiters.register(WakeKey::Device(device_id)) } else { None };
@@ -63,6 +64,7 @@ pub async fn handle(
             None => !inbox.is_empty(),
         };
         let Some(waiter) = waiter.as_ref().filter(|_| !is_news && now < until) else {
+            app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
             return answer(inbox, &tag, seen.as_deref(), now);
         };
         waiter.has_seen(inbox.iter().map(|entry| entry.id).collect::<BTreeSet<_>>());
@@ -71,6 +73,7 @@ pub async fn handle(
             let now = app.now();
             let inbox = app.store.inbox(device_id, now).await?;
             let tag = etag(&inbox);
+            app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
             return answer(inbox, &tag, seen.as_deref(), now);
         }
     }

@@ -27,7 +27,7 @@ use countersign_proto::{
     vocabulary::{Confirmation, DeviceStatus},
 };
 
-use super::show_user;
+use super::{require_configured, show_user};
 use crate::{
     alarm,
     http::{
@@ -63,6 +63,7 @@ pub async fn handle(
     let holder = app.store.ticket_holder(ticket).await?.ok_or_else(enrollment_not_found)?;
 
     require_seal(&app, &holder, ticket)?;
+    require_configured(&app, holder.tenant_id, &registration.push)?;
     let device_id: DeviceId = app.new_id(now);
     let subject = BindingSubject {
         device_id,

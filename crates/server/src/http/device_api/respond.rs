@@ -191,6 +191,8 @@ impl Attempt<'_> {
             return reply(record.facts.id, &recorded);
         }
         metrics::counter!("countersign_responses_total", "verdict" => word(verdict)).increment(1);
+        metrics::histogram!("countersign_challenge_step_seconds", "step" => "answered")
+            .record(self.now.seconds_since(record.facts.id.made_at()));
         let status = match verdict {
             Verdict::Approve { .. } => ChallengeStatus::Approved,
             Verdict::Deny(_) => ChallengeStatus::Denied,

@@ -11,7 +11,7 @@ use countersign_core::{
 };
 use countersign_proto::{api::devices::PushUpdated, jose::claims::PushUpdateClaims};
 
-use super::{artefact, show_push};
+use super::{artefact, require_configured, show_push};
 use crate::http::{
     access::RequestId,
     body::Artefact,
@@ -36,6 +36,7 @@ pub async fn handle(
     push::check(&mut checker, "/push", &opened.claims.push);
     checker.finish().map_err(ApiError::invalid_members)?;
     let signer = opened.key.signer;
+    require_configured(&app, signer.tenant_id, &opened.claims.push)?;
     let command = UpdatePush {
         stamp: app.stamp(Actor::Device(signer.device_id), signer.tenant_id, &request_id.0, now),
         device_id: signer.device_id,
@@ -51,5 +52,5 @@ pub async fn handle(
     }
     let record = app.store.device(signer.tenant_id, signer.device_id).await?;
     let record = record.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
-    Ok(Json(PushUpdated { device_id: record.id, push: show_push(&record) }))
+    Ok(Json(PushUpdated { device_id: record.id, push: show_push(&record, now) }))
 }

@@ -53,5 +53,5 @@ pub async fn handle(
     let filter = DeviceFilter { user_id: None, external_id, status: query.status, platform: query.platform };
     let records = app.store.devices(caller.caller.tenant_id, filter, request).await?;
     let next_cursor = next_cursor(&records, request.limit, |record| record.id);
-    Ok(Json(Page { items: records.into_iter().map(show_device).collect(), next_cursor }))
+    Ok(Json(Page { items: records.into_iter().map(|record| show_device(record, app.now())).collect(), next_cursor }))
 }

@@ -6,13 +6,21 @@ pub mod list;
 pub mod resume;
 pub mod revoke;
 pub mod show;
+pub mod show_test_push;
 pub mod suspend;
+pub mod test_push;
 
 use countersign_core::{
     device::{DeviceRecord, StatusChange},
     ports::devices::{ChangeDeviceStatus, ChangeDeviceStatusOutcome},
 };
-use countersign_proto::{api::devices::Device, ids::DeviceId, problem::ProblemType, vocabulary::Word as _};
+use countersign_proto::{
+    api::devices::{Device, PushHealth},
+    ids::DeviceId,
+    problem::ProblemType,
+    timestamp::Timestamp,
+    vocabulary::{PushChannel, Word as _},
+};
 
 use super::{
     access::ApiCaller,
@@ -27,11 +35,12 @@ fn parse(id: &str) -> ApiResult<DeviceId> {
 
 /// Suspends, resumes or revokes; repeated, the same answer.
 async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -> ApiResult<Device> {
-    let stamp = caller.stamp(app, app.now());
+    let now = app.now();
+    let stamp = caller.stamp(app, now);
     let command = ChangeDeviceStatus { stamp, device_id: parse(id)?, change, reply: None };
     match app.store.change_device_status(command).await? {
         ChangeDeviceStatusOutcome::Changed { device, .. } | ChangeDeviceStatusOutcome::Already(device) => {
-            Ok(show_device(*device))
+            Ok(show_device(*device, now))
         }
         ChangeDeviceStatusOutcome::Impossible(status) => {
             Err(ApiError::new(ProblemType::DeviceStatusConflict).with("device_status", status.as_str()))
@@ -40,9 +49,23 @@ async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -
     }
 }
 
+/// How pushes to the device fare.
+fn show_push_health(record: &DeviceRecord, now: Timestamp) -> PushHealth {
+    let health = record.push_health.clone();
+    let (last_error, last_error_at) = health.last_error.unzip();
+    let has_token = record.push_channel != PushChannel::None && !record.push_token_gone;
+    PushHealth {
+        last_accepted_at: health.accepted_at,
+        last_pull_at: health.pulled_at,
+        last_error,
+        last_error_at,
+        token_age_seconds: has_token.then(|| now.as_seconds() - record.push_updated_at.as_seconds()),
+    }
+}
+
 /// The device as admins see it.
-pub fn show_device(record: DeviceRecord) -> Device {
-    let push = show_push(&record);
+pub fn show_device(record: DeviceRecord, now: Timestamp) -> Device {
+    let push = show_push(&record, now);
     let about = record.description;
     Device {
         id: record.id,
@@ -58,6 +81,7 @@ pub fn show_device(record: DeviceRecord) -> Device {
         status: record.status,
         has_user_verification_key: record.has_uv_key,
         push,
+        push_health: None,
         key_thumbprint: record.key_thumbprint.to_string(),
         created_at: record.created_at,
         activated_at: record.activated_at,

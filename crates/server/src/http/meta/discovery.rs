@@ -25,11 +25,13 @@ pub async fn handle(State(app): State<Arc<App>>) -> Json<Discovery> {
             push: format!("{issuer}/v1/device/push"),
             key: None,
             deregistration: format!("{issuer}/v1/device/deregistration"),
+            dispute: format!("{issuer}/v1/device/notices/{{id}}/dispute"),
         },
         limits: Limits {
             max_artifact_bytes: u32::try_from(MAX_ARTEFACT_BYTES).unwrap_or(u32::MAX),
             max_wait_seconds: MAX_WAIT_SECONDS,
             max_ttl_seconds: u32::try_from(MAX_TTL_SECONDS).unwrap_or(u32::MAX),
         },
+        vapid_public_key: app.pushing.senders().vapid_public_key(),
     })
 }

@@ -48,5 +48,5 @@ pub async fn handle(
     let filter = DeviceFilter { user_id: Some(user.name.id), ..DeviceFilter::default() };
     let records = app.store.devices(tenant_id, filter, request).await?;
     let next_cursor = next_cursor(&records, request.limit, |record| record.id);
-    Ok(Json(Page { items: records.into_iter().map(show_device).collect(), next_cursor }))
+    Ok(Json(Page { items: records.into_iter().map(|record| show_device(record, app.now())).collect(), next_cursor }))
 }

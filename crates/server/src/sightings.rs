@@ -1,0 +1,79 @@
+//! What devices were seen to do: gathered in memory, written together every few seconds.
+//!
+//! For operators who ask why a phone did not ring, and for the metrics; no rule ever looks at it, so a crash may lose a
+//! few seconds of it. A pull costs no write of its own. Bounded: when full, what is new is not noted.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use countersign_core::ports::notifications::Sightings as Seen;
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId, TenantId},
+    timestamp::Timestamp,
+};
+use moka::sync::Cache;
+
+/// Sightings of one kind between two writes.
+const CAPACITY: usize = 50_000;
+/// Longer than any challenge lives.
+const REMEMBERED: Duration = Duration::from_secs(700);
+
+#[derive(Default)]
+struct Waiting {
+    pulls: HashMap<DeviceId, (TenantId, Timestamp)>,
+    fetches: Vec<(ChallengeId, DeviceId, Timestamp)>,
+}
+
+/// See the module.
+pub struct Sightings {
+    waiting: Mutex<Waiting>,
+    /// Fetches that were noted: only the first counts.
+    noted: Cache<(ChallengeId, DeviceId), ()>,
+}
+
+impl Default for Sightings {
+    fn default() -> Self {
+        let noted = Cache::builder().max_capacity(200_000).time_to_live(REMEMBERED).build();
+        Self { waiting: Mutex::default(), noted }
+    }
+}
+
+impl Sightings {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A device asked for its challenges.
+    pub fn pulled(&self, tenant_id: TenantId, device_id: DeviceId, at: Timestamp) {
+        let mut waiting = self.waiting();
+        if waiting.pulls.len() < CAPACITY {
+            waiting.pulls.insert(device_id, (tenant_id, at));
+        }
+    }
+
+    /// A device was handed challenges.
+    pub fn fetched(&self, device_id: DeviceId, challenges: impl IntoIterator<Item = ChallengeId>, at: Timestamp) {
+        for id in challenges {
+            if self.noted.contains_key(&(id, device_id)) {
+                continue;
+            }
+            self.noted.insert((id, device_id), ());
+            metrics::histogram!("countersign_challenge_step_seconds", "step" => "fetched")
+                .record(at.seconds_since(id.made_at()));
+            let mut waiting = self.waiting();
+            if waiting.fetches.len() < CAPACITY {
+                waiting.fetches.push((id, device_id, at));
+            }
+        }
+    }
+
+    /// What was seen since the last time.
+    pub fn take(&self) -> Seen {
+        let Waiting { pulls, fetches } = std::mem::take(&mut *self.waiting());
+        let pulls = pulls.into_iter().map(|(device_id, (tenant_id, at))| (tenant_id, device_id, at));
+        Seen { pulls: pulls.collect(), fetches }
+    }
+}
