@@ -94,6 +94,12 @@ impl EventKind {
     /// Notices to which "that was not me" suspends the device concerned.
     pub const DISPUTABLE: [Self; 2] = [Self::DeviceAdded, Self::DeviceKeyChanged];
 
+    /// Whether a notice of it is for each of the user's devices, also the one that brought it about: it is about the
+    /// person, not about a registration.
+    pub const fn concerns_every_device(self) -> bool {
+        matches!(self, Self::UserLocked)
+    }
+
     /// The word in the log and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -15,7 +15,7 @@ use countersign_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Tx, writer::Work};
+use super::{Tx, notifications::changes_device, writer::Work};
 use crate::{
     failure::Failure,
     guards::{self, Guard, Rounds},
@@ -174,23 +174,39 @@ impl Work for Batch {
 }
 
 impl Batch {
-    /// Locks the users whose counters will move and the devices whose standing decides.
+    /// Locks the users whose counters will move, the devices whose standing decides, and those that change.
     async fn lock(&self, tx: &mut Tx<'_>) -> Result<(), Failure> {
         let mut users = Vec::new();
         let mut devices = Vec::new();
+        let mut changes_devices = false;
+        let mut keys = Vec::new();
         for command in &self.0 {
             match command {
-                SetCommand::Create(ask) => users.push((ask.command.stamp.tenant_id, ask.command.facts.user.id)),
+                SetCommand::Create(ask) => {
+                    users.push((ask.command.stamp.tenant_id, ask.command.facts.user.id));
+                    let key = ask.command.idempotency.as_ref();
+                    keys.extend(key.map(|idempotency| (ask.command.facts.client_id, idempotency.key.as_str())));
+                }
                 SetCommand::Decide(ask) => {
                     users.push((ask.command.stamp.tenant_id, ask.command.user_id));
                     devices.push((ask.command.stamp.tenant_id, ask.command.device_id));
                 }
                 SetCommand::Close(ask) => users.push((ask.command.stamp.tenant_id, ask.command.user_id)),
+                SetCommand::Finish(ask) if changes_device(&ask.command) => {
+                    devices.push((ask.command.leased.tenant_id, ask.command.leased.device_id));
+                    changes_devices = true;
+                }
                 SetCommand::Claim(_) | SetCommand::Finish(_) => {}
             }
         }
         tx.lock_users(&users).await?;
-        tx.share_devices(&devices).await
+        // All in one statement, and so in one order: sharing some and then holding others alone could meet another
+        // batch that does the same the other way round.
+        match changes_devices {
+            true => tx.lock_devices(&devices).await?,
+            false => tx.share_devices(&devices).await?,
+        }
+        tx.lock_keys(&keys).await
     }
 }
 

@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use countersign_core::{
-    device::{DeviceDescription, DeviceRecord, KeyRole, PushHealth, StoredBinding, StoredKey},
+    device::{DeviceDescription, DeviceRecord, KeyRole, PushHealth, StoredBinding, StoredKey, Undeliverable},
     digest::Digest,
     event::EventKind,
     ports::{
@@ -24,13 +24,15 @@ use countersign_proto::{
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
-    vocabulary::Word as _,
+    vocabulary::{DeviceStatus, Word as _},
 };
 use uuid::Uuid;
 
 use super::{Columns, Database, Outcome, Plain, Query, Row, Tx, query};
 use crate::{failure::Failure, statement::Statement};
 
+#[path = "devices/dispute.rs"]
+mod dispute;
 #[path = "devices/push.rs"]
 mod push;
 #[path = "devices/status.rs"]
@@ -41,6 +43,7 @@ pub(super) struct Statements {
     by_id: Statement,
     of_user: Statement,
     of_tenant: Statement,
+    notices: Statement,
 }
 
 impl Statements {
@@ -51,17 +54,37 @@ impl Statements {
                 SELECT devices.id AS id, devices.tenant_id AS tenant_id, devices.user_id AS user_id, external_id,
                     display_name, name, platform, model, os_version, app_id, app_version, installation_id, purpose,
                     status, key_thumbprint, uv_thumbprint, binding_id, binding, push_channel, push_token_gone,
-                    push_updated_at, devices.created_at AS created_at, activated_at, revoked_at, revoke_reason
+                    push_undeliverable, push_undeliverable_at, push_updated_at, devices.created_at AS created_at,
+                    activated_at, revoked_at, revoke_reason, accepted_at, pulled_at, error, error_at
                 FROM devices JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
+                LEFT JOIN push_health ON push_health.device_id = devices.id
                 WHERE devices.tenant_id = $1 AND {which}"
             ))
         };
         let page = "devices.id < $2 AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR platform = $4)";
         let newest_first = "ORDER BY devices.id DESC LIMIT $5";
+        let parameters = |first: usize, count: usize| {
+            (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+        };
+        let notices = format!(
+            "-- notices
+            SELECT events.id AS id, kind, at, devices.id AS device_id, devices.name AS name,
+                devices.platform AS platform, devices.status AS status, asking.activated_at AS asking_since
+            FROM events
+            LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
+            LEFT JOIN devices AS asking ON asking.id = $3 AND asking.tenant_id = $1 AND asking.user_id = $2
+                AND asking.status = 'active' AND asking.id <> events.device_id
+            WHERE events.tenant_id = $1 AND events.user_id = $2 AND at >= $4 AND kind IN ({kinds})
+                AND (events.device_id IS NULL OR events.device_id <> $3 OR kind IN ({for_every_device}))
+            ORDER BY at DESC, events.id DESC LIMIT 50",
+            kinds = parameters(5, EventKind::NOTICES.len()),
+            for_every_device = parameters(5 + EventKind::NOTICES.len(), for_every_device().count()),
+        );
         Self {
             by_id: select("device", "devices.id = $2"),
             of_user: select("devices_of_user", &format!("{page} AND devices.user_id = $6 {newest_first}")),
             of_tenant: select("devices", &format!("{page} {newest_first}")),
+            notices: Statement::new(notices),
         }
     }
 }
@@ -118,8 +141,8 @@ impl Devices for Database {
         self.write(command).await
     }
 
-    async fn dispute_notice(&self, _command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError> {
-        Err(StoreError::Unavailable("disputes are not stored yet".to_owned()))
+    async fn dispute_notice(&self, command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError> {
+        self.write(command).await
     }
 
     async fn notices(
@@ -129,20 +152,13 @@ impl Devices for Database {
         device_id: DeviceId,
         since: Timestamp,
     ) -> Result<Vec<NoticeRecord>, StoreError> {
-        const { assert!(EventKind::NOTICES.len() == 7, "one parameter for each, below") };
-        let recent = "-- notices
-            SELECT events.id AS id, kind, at, devices.id AS device_id, name, platform
-            FROM events LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
-            WHERE events.tenant_id = $1 AND events.user_id = $2 AND at >= $4
-                AND (events.device_id IS NULL OR events.device_id <> $3)
-                AND kind IN ($5, $6, $7, $8, $9, $10, $11)
-            ORDER BY at DESC, events.id DESC LIMIT 50";
-        let recent = query(recent)
+        let recent = query(&self.statements.devices.notices)
             .bind(tenant_id.as_uuid())
             .bind(user_id.as_uuid())
             .bind(device_id.as_uuid())
             .bind(since.as_millis());
-        let recent = EventKind::NOTICES.iter().fold(recent, |recent, kind| recent.bind(kind.as_str()));
+        let kinds = EventKind::NOTICES.iter().chain(for_every_device());
+        let recent = kinds.fold(recent, |recent, kind| recent.bind(kind.as_str()));
         self.fetch_all(recent).await?.iter().map(notice).collect()
     }
 
@@ -202,6 +218,11 @@ pub(super) fn push_json(push: &PushBinding) -> Result<String, StoreError> {
     serde_json::to_string(push).map_err(|error| StoreError::Unavailable(format!("no JSON for a push binding: {error}")))
 }
 
+/// Notices that also the device is shown that they are about.
+fn for_every_device() -> impl Iterator<Item = &'static EventKind> {
+    EventKind::NOTICES.iter().filter(|kind| kind.concerns_every_device())
+}
+
 fn by_id<'q>(statements: &Statements, tenant_id: TenantId, id: DeviceId) -> Query<'q> {
     query(&statements.by_id).bind(tenant_id.as_uuid()).bind(id.as_uuid())
 }
@@ -231,8 +252,12 @@ fn device(row: &Row) -> Result<DeviceRecord, StoreError> {
         has_uv_key: columns.optional_text("uv_thumbprint")?.is_some(),
         push_channel: columns.word("push_channel")?,
         push_token_gone: columns.flag("push_token_gone")?,
-        push_undeliverable: None,
-        push_health: PushHealth::default(),
+        push_undeliverable: undeliverable(&columns)?,
+        push_health: PushHealth {
+            accepted_at: columns.optional_time("accepted_at")?,
+            pulled_at: columns.optional_time("pulled_at")?,
+            last_error: columns.optional_text("error")?.zip(columns.optional_time("error_at")?),
+        },
         push_updated_at: columns.time("push_updated_at")?,
         binding: binding(&columns)?,
         created_at: columns.time("created_at")?,
@@ -240,6 +265,15 @@ fn device(row: &Row) -> Result<DeviceRecord, StoreError> {
         revoked_at: columns.optional_time("revoked_at")?,
         revoke_reason: columns.optional_word("revoke_reason")?,
     })
+}
+
+/// The provider's refusal of the token, if there is one.
+pub(super) fn undeliverable(columns: &Columns<'_>) -> Result<Option<Undeliverable>, StoreError> {
+    match (columns.optional_text("push_undeliverable")?, columns.optional_time("push_undeliverable_at")?) {
+        (Some(reason), Some(since)) => Ok(Some(Undeliverable { reason, since })),
+        (None, None) => Ok(None),
+        _ => Err(columns.corrupt("push_undeliverable")),
+    }
 }
 
 fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, StoreError> {
@@ -282,11 +316,14 @@ fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
         Some(id) => Some(DeviceName { id, name: columns.text("name")?, platform: columns.word("platform")? }),
         None => None,
     };
+    let (kind, at) = (kind.ok_or_else(|| columns.corrupt("kind"))?, columns.time("at")?);
+    let status = columns.optional_word("status")?;
+    let is_live = matches!(status, Some(DeviceStatus::Active | DeviceStatus::PendingConfirmation));
     Ok(NoticeRecord {
         id: columns.id("id")?,
-        kind: kind.ok_or_else(|| columns.corrupt("kind"))?,
-        at: columns.time("at")?,
+        kind,
+        at,
         device,
-        is_disputable: false,
+        is_disputable: is_live && dispute::may_dispute(kind, at, columns.optional_time("asking_since")?),
     })
 }

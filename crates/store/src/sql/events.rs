@@ -1,4 +1,8 @@
-//! The append-only log.
+//! The append-only log. What is written here and concerns a user's registrations also rings their devices
+//! (`events/ring.rs`).
+
+#[path = "events/ring.rs"]
+mod ring;
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -8,7 +12,7 @@ use countersign_core::{
         events::{EventRecord, Events},
     },
 };
-use countersign_proto::ids::TenantId;
+use countersign_proto::ids::{EventId, TenantId};
 use serde_json::json;
 
 use super::{Columns, Database, Outcome, Plain, Row, Tx, dialect, query};
@@ -38,6 +42,7 @@ const EVENTS: &rows::Columns = &[
 pub(super) struct Statements {
     insert_events: Statement,
     lock_event_head: Statement,
+    ring: ring::Statements,
 }
 
 impl Statements {
@@ -56,16 +61,21 @@ impl Statements {
             SELECT event_head FROM tenants WHERE id = $1 {}",
             dialect::locking("FOR NO KEY UPDATE"),
         );
-        Self { insert_events: Statement::new(insert_events), lock_event_head: Statement::new(lock_event_head) }
+        Self {
+            insert_events: Statement::new(insert_events),
+            lock_event_head: Statement::new(lock_event_head),
+            ring: ring::Statements::new(),
+        }
     }
 }
 
 impl Tx<'_> {
-    /// Appends events; they get their positions after the commit.
+    /// Appends events, which get their positions after the commit, and queues the pushes of those that are notices.
     pub(super) async fn insert_events(&mut self, events: Vec<Event>) -> Result<(), Failure> {
         if events.is_empty() {
             return Ok(());
         }
+        let notices = ring::notices(&events);
         let row = |event: Event| {
             json!({
                 "r_id": rows::id(event.id),
@@ -85,7 +95,8 @@ impl Tx<'_> {
         };
         let parameter = rows::to_parameter(EVENTS, events.into_iter().map(row).collect());
         let statements = self.statements();
-        self.execute(query(&statements.events.insert_events).bind(parameter)).await.map(|_| ())
+        self.execute(query(&statements.events.insert_events).bind(parameter)).await?;
+        self.ring(&notices).await
     }
 }
 
@@ -186,6 +197,14 @@ fn record(row: &Row) -> Result<EventRecord, StoreError> {
         at: row.time("at")?,
         body: row.json("body")?,
     })
+}
+
+/// Whether this event was written before.
+pub(super) async fn has_event(tx: &mut Tx<'_>, id: EventId) -> Result<bool, Failure> {
+    Ok(tx
+        .fetch_optional(query("-- has_event\nSELECT id FROM events WHERE id = $1").bind(id.as_uuid()))
+        .await?
+        .is_some())
 }
 
 /// The column `kind` of an event.

@@ -129,11 +129,16 @@ impl Tx<'_> {
         self.lock_users(&[(tenant_id, id)]).await
     }
 
-    /// Locks a device, to change it: nobody who shares it is left, and nobody shares it until this transaction
-    /// ends. Lock its user first.
-    pub(super) async fn lock_device(&mut self, tenant_id: TenantId, id: DeviceId) -> Result<(), Failure> {
+    /// Locks devices, to change them: nobody who shares them is left, and nobody shares them until this transaction
+    /// ends. Lock their users first.
+    pub(super) async fn lock_devices(&mut self, devices: &[(TenantId, DeviceId)]) -> Result<(), Failure> {
         let statements = self.statements();
-        self.lock(&statements.locks.lock_devices, &[(tenant_id, id)]).await
+        self.lock(&statements.locks.lock_devices, devices).await
+    }
+
+    /// Locks a device, to change it. Lock its user first.
+    pub(super) async fn lock_device(&mut self, tenant_id: TenantId, id: DeviceId) -> Result<(), Failure> {
+        self.lock_devices(&[(tenant_id, id)]).await
     }
 
     async fn lock<K>(&mut self, statement: &Statement, owned: &[(TenantId, Id<K>)]) -> Result<(), Failure> {

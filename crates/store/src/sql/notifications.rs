@@ -2,27 +2,46 @@
 //!
 //! A lease is a token and an end. Leasing also moves `due_at` to the lease's end: a job whose worker died is due
 //! again by itself. A verdict is stored only while its token still stands in the row.
+//! Each job waits in the lane of its device's channel, which follows the device to another channel.
+//! To add a verdict: what it makes of the delivery in `notifications/verdict.rs`, of the device in
+//! `notifications/token.rs`. To add a kind of push: whoever causes it calls [`Tx::insert_notifications`].
 
 #[path = "notifications/claim.rs"]
 mod claim;
+#[path = "notifications/delivery.rs"]
+mod delivery;
+#[path = "notifications/expire.rs"]
+mod expire;
 #[path = "notifications/finish.rs"]
 mod finish;
+#[path = "notifications/health.rs"]
+mod health;
+#[path = "notifications/sightings.rs"]
+mod sightings;
+#[path = "notifications/token.rs"]
+mod token;
+#[path = "notifications/verdict.rs"]
+mod verdict;
 
 use async_trait::async_trait;
-use countersign_core::ports::{
-    StoreError,
-    notifications::{
-        ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification, NotificationKind, Notifications,
-        Sightings,
+use countersign_core::{
+    ports::{
+        StoreError,
+        notifications::{
+            ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification, NotificationKind, Notifications,
+            Sightings,
+        },
     },
+    wake::WakeKey,
 };
 use countersign_proto::{
     ids::{ChallengeId, DeviceId, NotificationId, TenantId},
     timestamp::Timestamp,
-    vocabulary::PushChannel,
+    vocabulary::{PushChannel, Word as _},
 };
 use serde_json::json;
 
+pub(super) use self::{token::changes_device, verdict::LAST_ERROR};
 use super::{Columns, Database, Tx, batch::SetCommand, dialect, query};
 use crate::{
     failure::Failure,
@@ -39,29 +58,70 @@ const NEW: &rows::Columns = &[
     ("r_due_at", Type::Integer),
     ("r_expires_at", Type::Integer),
 ];
+
+/// What both the claim and the outbox's age mean by due, of `notifications` beside `devices`; `now` is a parameter.
+/// The rest waits for its end: a device that is back, or has told us a new token, still gets it.
+fn is_due(now: &str) -> String {
+    format!(
+        "notifications.due_at <= {now} AND notifications.expires_at > {now}
+        AND devices.id = notifications.device_id AND devices.tenant_id = notifications.tenant_id
+        AND devices.status = 'active' AND devices.push_channel <> 'none' AND devices.push_token_gone = 0
+        AND (notifications.kind <> 'challenge' OR EXISTS (
+            SELECT 1 FROM challenges
+            WHERE challenges.id = notifications.challenge_id AND challenges.status = 'pending'
+              AND challenges.expires_at > {now}))"
+    )
+}
+
 /// See the module.
 pub(super) struct Statements {
     insert_notifications: Statement,
+    oldest_due: Statement,
     claim: claim::Statements,
+    delivery: delivery::Statements,
+    expire: expire::Statements,
     finish: finish::Statements,
+    health: health::Statements,
+    sightings: sightings::Statements,
+    token: token::Statements,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            claim: claim::Statements::new(),
-            finish: finish::Statements::new(),
+            // The device's channel is read here, not passed on from an earlier read.
             insert_notifications: Statement::new(format!(
                 "-- insert_notifications
-                INSERT INTO notifications (id, tenant_id, kind, device_id, challenge_id, due_at, expires_at)
-                SELECT r_id, r_tenant_id, r_kind, r_device_id, r_challenge_id, r_due_at, r_expires_at FROM {new}",
+                INSERT INTO notifications
+                    (id, tenant_id, kind, device_id, challenge_id, due_at, expires_at, channel)
+                SELECT r_id, r_tenant_id, r_kind, r_device_id, r_challenge_id, r_due_at, r_expires_at,
+                    devices.push_channel
+                FROM {new} CROSS JOIN devices WHERE devices.id = r_device_id AND devices.tenant_id = r_tenant_id
+                RETURNING channel",
                 new = dialect::row_source(1, NEW),
             )),
+            // An id begins with the time at which it was made.
+            oldest_due: Statement::new(format!(
+                "-- oldest_due
+                SELECT id, channel
+                FROM (SELECT notifications.id AS id, channel,
+                          ROW_NUMBER() OVER (PARTITION BY channel ORDER BY notifications.id) AS r_number
+                      FROM notifications CROSS JOIN devices WHERE {is_due}) AS r
+                WHERE r_number = 1 ORDER BY id",
+                is_due = is_due("$1"),
+            )),
+            claim: claim::Statements::new(),
+            delivery: delivery::Statements::new(),
+            expire: expire::Statements::new(),
+            finish: finish::Statements::new(),
+            health: health::Statements::new(),
+            sightings: sightings::Statements::new(),
+            token: token::Statements::new(),
         }
     }
 }
 
-/// A push job to be written.
+/// A push job to be written. Its lane is the device's channel.
 pub(super) struct NewNotification {
     pub(super) id: NotificationId,
     pub(super) tenant_id: TenantId,
@@ -73,7 +133,7 @@ pub(super) struct NewNotification {
 }
 
 impl Tx<'_> {
-    /// Queues pushes.
+    /// Queues pushes, and wakes this node's dispatchers of their channels after the commit.
     pub(super) async fn insert_notifications(&mut self, notifications: Vec<NewNotification>) -> Result<(), Failure> {
         if notifications.is_empty() {
             return Ok(());
@@ -91,7 +151,28 @@ impl Tx<'_> {
         };
         let parameter = rows::to_parameter(NEW, notifications.iter().map(row).collect());
         let statements = self.statements();
-        self.execute(query(&statements.notifications.insert_notifications).bind(parameter)).await.map(|_| ())
+        let insert = query(&statements.notifications.insert_notifications).bind(parameter);
+        for row in &self.fetch_all(insert).await? {
+            self.wake(WakeKey::Outbox(Columns::new("notifications", row).word("channel")?));
+        }
+        Ok(())
+    }
+
+    /// What is queued for a device follows it to another channel, so that no lane holds what it cannot send. The
+    /// device's row is locked.
+    pub(super) async fn move_notifications(
+        &mut self,
+        tenant_id: TenantId,
+        device_id: DeviceId,
+        channel: PushChannel,
+    ) -> Result<(), Failure> {
+        let follow = "-- move_notifications
+            UPDATE notifications SET channel = $3 WHERE device_id = $1 AND tenant_id = $2";
+        let follow = query(follow).bind(device_id.as_uuid()).bind(tenant_id.as_uuid()).bind(channel.as_str());
+        if self.execute(follow).await? > 0 {
+            self.wake(WakeKey::Outbox(channel));
+        }
+        Ok(())
     }
 }
 
@@ -113,14 +194,24 @@ impl Notifications for Database {
     }
 
     async fn expire_notifications(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write(finish::ExpireNotifications { now, limit }).await
+        self.write(expire::ExpireNotifications { now, limit }).await
     }
 
-    async fn oldest_due(&self, _now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError> {
-        Ok(Vec::new())
+    async fn oldest_due(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError> {
+        let oldest = query(&self.statements.notifications.oldest_due).bind(now.as_millis());
+        let mut channels = Vec::new();
+        for row in &self.fetch_all(oldest).await? {
+            let row = Columns::new("notifications", row);
+            let id: NotificationId = row.id("id")?;
+            channels.push((row.word("channel")?, id.made_at()));
+        }
+        Ok(channels)
     }
 
-    async fn record_sightings(&self, _sightings: Sightings) -> Result<(), StoreError> {
-        Ok(())
+    async fn record_sightings(&self, sightings: Sightings) -> Result<(), StoreError> {
+        if sightings == Sightings::default() {
+            return Ok(());
+        }
+        self.write(sightings).await
     }
 }

@@ -1,7 +1,7 @@
 //! All statements that are put together from the dialect's pieces: made once, when the store is opened.
 //! (A statement that is the same on both databases is a literal where it is used.)
 
-use super::{challenges, devices, events, locks, notifications, users};
+use super::{challenges, devices, events, locks, notifications, test_pushes, users};
 
 /// One field per file that has such statements.
 pub(super) struct Statements {
@@ -10,6 +10,7 @@ pub(super) struct Statements {
     pub(super) events: events::Statements,
     pub(super) locks: locks::Statements,
     pub(super) notifications: notifications::Statements,
+    pub(super) test_pushes: test_pushes::Statements,
     pub(super) users: users::Statements,
 }
 
@@ -21,6 +22,7 @@ impl Statements {
             events: events::Statements::new(),
             locks: locks::Statements::new(),
             notifications: notifications::Statements::new(),
+            test_pushes: test_pushes::Statements::new(),
             users: users::Statements::new(),
         }
     }

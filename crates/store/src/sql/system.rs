@@ -1,7 +1,10 @@
 //! Health and housekeeping.
 
 use async_trait::async_trait;
-use countersign_core::ports::{StoreError, system::System};
+use countersign_core::{
+    limits::TEST_PUSH_KEPT_SECONDS,
+    ports::{StoreError, system::System},
+};
 use countersign_proto::timestamp::Timestamp;
 
 use super::{Columns, Database, Outcome, Plain, Tx, dialect, query};
@@ -32,20 +35,36 @@ impl Plain for ForgetExpired {
     type Reply = u64;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<u64>, Failure> {
+        let kept = self.now.plus_seconds(-TEST_PUSH_KEPT_SECONDS);
         let statements = [
-            "-- forget_replies
-            DELETE FROM replies WHERE artefact IN
-                (SELECT artefact FROM replies WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-            "-- forget_idempotency_keys
-            DELETE FROM idempotency_keys WHERE (client_id, key) IN
-                (SELECT client_id, key FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-            "-- forget_push_update_jtis
-            DELETE FROM push_update_jtis WHERE (device_id, jti) IN
-                (SELECT device_id, jti FROM push_update_jtis WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+            (
+                "-- forget_replies
+                DELETE FROM replies WHERE artefact IN
+                    (SELECT artefact FROM replies WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                self.now,
+            ),
+            (
+                "-- forget_idempotency_keys
+                DELETE FROM idempotency_keys WHERE (client_id, key) IN
+                    (SELECT client_id, key FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                self.now,
+            ),
+            (
+                "-- forget_push_update_jtis
+                DELETE FROM push_update_jtis WHERE (device_id, jti) IN
+                    (SELECT device_id, jti FROM push_update_jtis WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                self.now,
+            ),
+            (
+                "-- forget_test_pushes
+                DELETE FROM test_pushes WHERE id IN
+                    (SELECT id FROM test_pushes WHERE created_at <= $1 ORDER BY created_at LIMIT $2)",
+                kept,
+            ),
         ];
         let mut count = 0;
-        for statement in statements {
-            let delete = query(statement).bind(self.now.as_millis()).bind(i64::from(self.limit));
+        for (statement, until) in statements {
+            let delete = query(statement).bind(until.as_millis()).bind(i64::from(self.limit));
             count += tx.execute(delete).await?;
         }
         for statement in dialect::HOUSEKEEPING {

@@ -47,6 +47,7 @@ const DELIVERIES: &rows::Columns = &[
     ("r_tenant_id", Type::Id),
     ("r_channel", Type::Text),
     ("r_state", Type::Text),
+    ("r_error", Type::Text),
     ("r_now", Type::Integer),
 ];
 
@@ -91,8 +92,9 @@ impl Statements {
             )),
             insert_deliveries: Statement::new(format!(
                 "-- insert_deliveries
-                INSERT INTO deliveries (challenge_id, device_id, tenant_id, channel, state, updated_at)
-                SELECT r_challenge_id, r_device_id, r_tenant_id, r_channel, r_state, r_now FROM {deliveries}"
+                INSERT INTO deliveries (challenge_id, device_id, tenant_id, channel, state, last_error, updated_at)
+                SELECT r_challenge_id, r_device_id, r_tenant_id, r_channel, r_state, r_error, r_now
+                FROM {deliveries}"
             )),
         }
     }
@@ -237,6 +239,7 @@ fn delivery_rows(commands: &[&CreateChallenge]) -> String {
                 "r_tenant_id": rows::id(command.stamp.tenant_id),
                 "r_channel": delivery.channel.as_str(),
                 "r_state": delivery.state.as_str(),
+                "r_error": delivery.last_error,
                 "r_now": rows::time(command.stamp.at),
             })
         };

@@ -2,10 +2,11 @@
 //!
 //! A key is taken before its challenge is made, and given back in the same transaction if the challenge is not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use countersign_core::{
     challenge::status_at,
+    digest::Digest,
     ports::{
         StoreError,
         challenges::{CreateChallenge, Idempotency, StoredCreation},
@@ -36,8 +37,11 @@ const KEYS: &rows::Columns = &[
     ("r_command_id", Type::Id),
 ];
 
+const HASHES: &rows::Columns = &[("r_hash", Type::Integer)];
+
 /// See the module.
 pub(super) struct Statements {
+    lock_keys: Statement,
     take_keys: Statement,
     stored_creations: Statement,
     give_back_keys: Statement,
@@ -47,6 +51,11 @@ impl Statements {
     pub(super) fn new() -> Self {
         let keys = dialect::row_source(1, KEYS);
         Self {
+            lock_keys: Statement::new(format!(
+                "-- lock_keys
+                SELECT pg_advisory_xact_lock(r_hash) FROM {hashes}",
+                hashes = dialect::row_source(1, HASHES),
+            )),
             // A key that has run out is taken over; a live one stays and is not returned. `$2`: the earliest time
             // of the set, so that a key which runs out just now counts as live.
             take_keys: Statement::new(format!(
@@ -79,6 +88,25 @@ impl Statements {
 }
 
 impl Tx<'_> {
+    /// Lets two batches that take some of the same keys follow one another, in whatever rounds each takes them: a key
+    /// is held until the commit, so that they could wait for each other's. Call it before any is taken.
+    pub(in super::super) async fn lock_keys(&mut self, keys: &[(ApiClientId, &str)]) -> Result<(), Failure> {
+        let hash = |(client_id, key): &(ApiClientId, &str)| {
+            let [a, b, c, d, e, f, g, h, ..] = Digest::of(format!("{client_id} {key}")).0;
+            i64::from_be_bytes([a, b, c, d, e, f, g, h])
+        };
+        // In one order for everybody. Two keys with one hash only follow one another needlessly.
+        let hashes: BTreeSet<_> = keys.iter().map(hash).collect();
+        // Whoever takes a single key waits for nobody afterwards.
+        if !dialect::LOCKS_ROWS || hashes.len() < 2 {
+            return Ok(());
+        }
+        let hashes = hashes.into_iter().map(|hash| json!({"r_hash": hash})).collect();
+        let statements = self.statements();
+        let lock = query(&statements.challenges.idempotency.lock_keys).bind(rows::to_parameter(HASHES, hashes));
+        self.execute(lock).await.map(|_| ())
+    }
+
     /// Takes the idempotency keys; returns what the ones stand for that were taken before.
     pub(super) async fn take_keys(
         &mut self,

@@ -20,7 +20,7 @@ use countersign_proto::{
 };
 use uuid::Uuid;
 
-use super::super::{Columns, Database, Row, query};
+use super::super::{Columns, Database, Row, devices::undeliverable, query};
 use crate::statement::Statement;
 
 /// The statements that share the columns of a challenge.
@@ -40,7 +40,8 @@ impl Statements {
                     challenges.user_id AS user_id, external_id, display_name, content, policy, jws,
                     challenges.status AS status, reason, challenges.created_at AS created_at, expires_at, decided_at,
                     device_id, devices.name AS device_name, devices.platform AS device_platform, response,
-                    challenges.binding AS binding
+                    challenges.binding AS binding,
+                    (SELECT string_agg(state, ' ') FROM deliveries WHERE challenge_id = challenges.id) AS states
                 FROM challenges
                 LEFT JOIN devices ON devices.id = challenges.device_id AND devices.tenant_id = challenges.tenant_id
                 WHERE {which}"
@@ -83,7 +84,7 @@ pub(super) async fn addressees(
     let addressees = query(
         "-- addressees
         SELECT users.id AS id, external_id, display_name, devices_version, locked_until, devices.id AS device_id,
-            uv_thumbprint, push, push_channel AS channel, push_token_gone
+            uv_thumbprint, push, push_channel AS channel, push_token_gone, push_undeliverable, push_undeliverable_at
         FROM users
         LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
             AND devices.status = 'active' AND devices.purpose = 'approval'
@@ -103,7 +104,7 @@ pub(super) async fn addressees(
                 push: row.json("push")?,
                 channel: row.word("channel")?,
                 is_token_gone: row.flag("push_token_gone")?,
-                undeliverable: None,
+                undeliverable: undeliverable(&row)?,
             });
         }
     }
@@ -175,6 +176,8 @@ fn record(row: &Row) -> Result<ChallengeRecord, StoreError> {
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
     };
+    let states = row.optional_text("states")?.unwrap_or_default();
+    let state = |word: &str| word.parse().map_err(|_| row.corrupt("states"));
     Ok(ChallengeRecord {
         facts,
         status: row.word("status")?,
@@ -182,7 +185,7 @@ fn record(row: &Row) -> Result<ChallengeRecord, StoreError> {
         decided_at: row.optional_time("decided_at")?,
         device,
         evidence,
-        delivery_states: Vec::new(),
+        delivery_states: states.split_whitespace().map(state).collect::<Result<_, _>>()?,
     })
 }
 
@@ -193,7 +196,7 @@ pub(super) async fn deliveries(
 ) -> Result<Vec<DeliveryRecord>, StoreError> {
     let deliveries = query(
         "-- deliveries
-        SELECT device_id, channel, state, attempts, last_error, updated_at
+        SELECT device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at
         FROM deliveries WHERE challenge_id = $1 AND tenant_id = $2 ORDER BY device_id",
     );
     let read = |row: &Row| {
@@ -205,8 +208,8 @@ pub(super) async fn deliveries(
             attempts: row.count("attempts")?,
             last_error: row.optional_text("last_error")?,
             updated_at: row.time("updated_at")?,
-            accepted_at: None,
-            fetched_at: None,
+            accepted_at: row.optional_time("accepted_at")?,
+            fetched_at: row.optional_time("fetched_at")?,
         })
     };
     database.fetch_all(deliveries.bind(id.as_uuid()).bind(tenant_id.as_uuid())).await?.iter().map(read).collect()

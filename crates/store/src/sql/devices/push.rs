@@ -8,7 +8,7 @@ use countersign_core::{
     limits::PUSH_UPDATE_JTI_SECONDS,
     ports::devices::{UpdatePush, UpdatePushOutcome},
 };
-use countersign_proto::vocabulary::Word as _;
+use countersign_proto::vocabulary::{PushChannel, Word as _};
 
 use super::{Columns, Outcome, Plain, Tx, push_json, query};
 use crate::failure::Failure;
@@ -21,8 +21,11 @@ impl Plain for UpdatePush {
         tx.require_actor(&self.stamp).await?;
         // The device's row comes first: two updates of one device queue up on it, so that of two equal `jti`s
         // the second sees the first.
+        tx.lock_device(self.stamp.tenant_id, self.device_id).await?;
+        let before = channel(self, tx).await?;
         let update = "-- update_push
-            UPDATE devices SET push_channel = $4, push = $5, push_token_gone = 0, push_updated_at = $6
+            UPDATE devices SET push_channel = $4, push = $5, push_updated_at = $6, push_token_gone = 0,
+                push_undeliverable = NULL, push_undeliverable_at = NULL
             WHERE id = $1 AND tenant_id = $2 AND key_thumbprint = $3 AND status IN ('active', 'pending_confirmation')";
         let update = query(update)
             .bind(self.device_id.as_uuid())
@@ -37,8 +40,20 @@ impl Plain for UpdatePush {
         if !remember_jti(self, tx).await? {
             return Ok(Outcome::Rollback(UpdatePushOutcome::Replayed));
         }
+        if before != Some(self.push.channel()) {
+            tx.move_notifications(self.stamp.tenant_id, self.device_id, self.push.channel()).await?;
+        }
         Ok(Outcome::Commit(UpdatePushOutcome::Updated))
     }
+}
+
+/// The device's channel so far.
+async fn channel(command: &UpdatePush, tx: &mut Tx<'_>) -> Result<Option<PushChannel>, Failure> {
+    let channel = "-- push_channel
+        SELECT id, push_channel FROM devices WHERE id = $1 AND tenant_id = $2";
+    let channel = query(channel).bind(command.device_id.as_uuid()).bind(command.stamp.tenant_id.as_uuid());
+    let row = tx.fetch_optional(channel).await?;
+    Ok(row.map(|row| Columns::new("devices", &row).word("push_channel")).transpose()?)
 }
 
 async fn why_not(command: &UpdatePush, tx: &mut Tx<'_>) -> Result<UpdatePushOutcome, Failure> {

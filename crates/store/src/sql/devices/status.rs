@@ -53,14 +53,14 @@ impl Plain for ChangeDeviceStatus {
     }
 }
 
-async fn read(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<Option<DeviceRecord>, Failure> {
+pub(super) async fn read(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<Option<DeviceRecord>, Failure> {
     let statements = tx.statements();
     let row = tx.fetch_optional(by_id(&statements.devices, command.stamp.tenant_id, command.device_id)).await?;
     Ok(row.as_ref().map(device).transpose()?)
 }
 
-/// All that a change of status brings with it; returns the challenges that ended.
-async fn change(
+/// All that a change of status brings with it; returns the challenges that ended. User and device are locked.
+pub(super) async fn change(
     command: &ChangeDeviceStatus,
     tx: &mut Tx<'_>,
     before: &DeviceRecord,
@@ -137,7 +137,9 @@ async fn count(
 
 async fn forget_push(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<(), Failure> {
     let forget = "-- forget_push
-        UPDATE devices SET push_channel = $3, push = $4, push_token_gone = 0 WHERE id = $1 AND tenant_id = $2";
+        UPDATE devices SET push_channel = $3, push = $4, push_token_gone = 0, push_undeliverable = NULL,
+            push_undeliverable_at = NULL
+        WHERE id = $1 AND tenant_id = $2";
     let none = PushBinding::None;
     let forget = query(forget)
         .bind(command.device_id.as_uuid())
@@ -177,6 +179,10 @@ async fn withdraw(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<(), F
         UPDATE deliveries SET state = 'withdrawn', updated_at = $3
         WHERE device_id = $1 AND tenant_id = $2 AND state IN ('queued', 'retrying')";
     tx.execute(query(withdraw).bind(device_id).bind(tenant_id).bind(command.stamp.at.as_millis())).await?;
+    let withdraw = "-- withdraw_test_pushes_of_device
+        UPDATE test_pushes SET state = 'withdrawn', updated_at = $3
+        WHERE device_id = $1 AND tenant_id = $2 AND state IN ('queued', 'retrying')";
+    tx.execute(query(withdraw).bind(device_id).bind(tenant_id).bind(command.stamp.at.as_millis())).await?;
     Ok(())
 }
 
@@ -193,7 +199,7 @@ fn event(command: &ChangeDeviceStatus, user_id: UserId) -> Event {
     match (command.change, command.stamp.actor) {
         (StatusChange::Suspend, _) => event(EventKind::DeviceSuspended),
         (StatusChange::Resume, _) => event(EventKind::DeviceResumed),
-        (StatusChange::Revoke(reason), Actor::Device(_)) => {
+        (StatusChange::Revoke(reason), Actor::Device(id)) if id == command.device_id => {
             event(EventKind::DeviceDeregistered).with("reason", reason.as_str())
         }
         (StatusChange::Revoke(reason), _) => event(EventKind::DeviceRevoked).with("reason", reason.as_str()),

@@ -115,6 +115,8 @@ pub(super) async fn delete_waiting_device(
         DELETE FROM device_keys WHERE device_id = $1 AND tenant_id = $2",
         "-- delete_device_jtis
         DELETE FROM push_update_jtis WHERE device_id = $1 AND tenant_id = $2",
+        "-- delete_device_push_health
+        DELETE FROM push_health WHERE device_id = $1 AND tenant_id = $2",
         "-- delete_device_notifications
         DELETE FROM notifications WHERE device_id = $1 AND tenant_id = $2",
         "-- delete_device

@@ -1,14 +1,15 @@
-//! Leasing: a dispatcher takes what is due.
+//! Leasing: a dispatcher takes what is due in its lane.
 
 use countersign_core::ports::{
     StoreError,
     notifications::{ClaimNotifications, LeasedNotification},
 };
+use countersign_proto::vocabulary::Word as _;
 use serde_json::json;
 
 use super::{
     super::{Columns, Row, Tx, dialect, query},
-    kind,
+    is_due, kind,
 };
 use crate::{
     failure::Failure,
@@ -34,21 +35,16 @@ impl Statements {
                 WHERE id IN (
                     SELECT notifications.id
                     FROM notifications CROSS JOIN devices
-                    WHERE notifications.due_at <= $3 AND notifications.expires_at > $3
-                      AND devices.id = notifications.device_id AND devices.tenant_id = notifications.tenant_id
-                      AND devices.status = 'active' AND devices.push_token_gone = 0
-                      AND (notifications.kind <> 'challenge' OR EXISTS (
-                          SELECT 1 FROM challenges
-                          WHERE challenges.id = notifications.challenge_id AND challenges.status = 'pending'
-                            AND challenges.expires_at > $3))
+                    WHERE notifications.channel = $5 AND {is_due}
                     ORDER BY notifications.due_at, notifications.id LIMIT $4 {lock})
                 RETURNING id",
+                is_due = is_due("$3"),
                 lock = dialect::locking("FOR UPDATE OF notifications SKIP LOCKED FOR SHARE OF devices SKIP LOCKED"),
             )),
             leased_notifications: Statement::new(format!(
                 "-- leased_notifications
                 SELECT notifications.id AS id, notifications.tenant_id AS tenant_id, kind, device_id, challenge_id,
-                    push, push_updated_at, attempts, expires_at, leased_until
+                    push, push_updated_at, push_undeliverable, attempts, expires_at, leased_until
                 FROM {ids} CROSS JOIN notifications CROSS JOIN devices
                 WHERE notifications.id = r_id AND notifications.lease = $2
                   AND devices.id = notifications.device_id AND devices.tenant_id = notifications.tenant_id
@@ -71,7 +67,8 @@ impl Tx<'_> {
             .bind(command.lease.as_uuid())
             .bind(leased_until.as_millis())
             .bind(command.now.as_millis())
-            .bind(i64::from(command.limit));
+            .bind(i64::from(command.limit))
+            .bind(command.channel.as_str());
         let claimed = self.fetch_all(claim).await?;
         if claimed.is_empty() {
             return Ok(Vec::new());
@@ -98,7 +95,7 @@ fn leased_notification(row: &Row, command: &ClaimNotifications) -> Result<Leased
         challenge_id: row.optional_id("challenge_id")?,
         push: row.json("push")?,
         push_updated_at: row.time("push_updated_at")?,
-        was_undeliverable: false,
+        was_undeliverable: row.optional_text("push_undeliverable")?.is_some(),
         // This one is counted already.
         attempts: row.count("attempts")?.saturating_sub(1),
         expires_at: row.time("expires_at")?,

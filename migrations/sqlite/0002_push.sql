@@ -1,0 +1,42 @@
+-- Push: a lane per channel, what came of each push, the devices' push health, test pushes.
+
+-- The lane in which a push waits: whoever sends for one channel never meets what waits for another. The default is
+-- for writers that do not know the column; nobody sends in that lane.
+ALTER TABLE notifications ADD COLUMN channel TEXT NOT NULL DEFAULT 'none';
+UPDATE notifications SET channel = COALESCE(
+    (SELECT devices.push_channel FROM devices WHERE devices.id = notifications.device_id), 'none');
+CREATE INDEX notifications_by_channel ON notifications (channel, due_at, id);
+DROP INDEX notifications_due;
+
+-- Why and since when the provider refuses the token for good.
+ALTER TABLE devices ADD COLUMN push_undeliverable TEXT;
+ALTER TABLE devices ADD COLUMN push_undeliverable_at INTEGER;
+
+ALTER TABLE deliveries ADD COLUMN accepted_at INTEGER;
+ALTER TABLE deliveries ADD COLUMN fetched_at INTEGER;
+
+-- How pushes to a device fare, and when it last asked. Beside the devices: what is written with every push must not
+-- wait for, or hold up, decisions, which share the devices' rows.
+CREATE TABLE push_health (
+    device_id BLOB NOT NULL PRIMARY KEY,
+    tenant_id BLOB NOT NULL,
+    accepted_at INTEGER,
+    pulled_at INTEGER,
+    error TEXT,
+    error_at INTEGER
+) STRICT;
+
+CREATE TABLE test_pushes (
+    -- The notification's, too.
+    id BLOB NOT NULL PRIMARY KEY,
+    tenant_id BLOB NOT NULL,
+    device_id BLOB NOT NULL,
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    last_error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX test_pushes_by_device ON test_pushes (device_id, created_at);
+CREATE INDEX test_pushes_by_age ON test_pushes (created_at);
