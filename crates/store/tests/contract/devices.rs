@@ -3,6 +3,8 @@
 
 #[path = "devices/barrier.rs"]
 mod barrier;
+#[path = "devices/dispute.rs"]
+mod dispute;
 #[path = "devices/push.rs"]
 mod push;
 
@@ -24,7 +26,7 @@ use countersign_proto::{
 
 use crate::world::{NOW, World, new_kinds};
 
-const REVOKE: StatusChange = StatusChange::Revoke(RevokeReason::Lost);
+pub(crate) const REVOKE: StatusChange = StatusChange::Revoke(RevokeReason::Lost);
 
 fn status(outcome: Outcome) -> DeviceStatus {
     match outcome {

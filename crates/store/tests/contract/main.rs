@@ -13,5 +13,6 @@ mod kit;
 mod notifications;
 mod system;
 mod tenants;
+mod test_pushes;
 mod users;
 mod world;

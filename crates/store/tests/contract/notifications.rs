@@ -1,16 +1,25 @@
-//! `ports::notifications` on both databases.
+//! `ports::notifications` on both databases: leases, verdicts, withdrawals. What verdicts say of a token is in
+//! `notifications/tokens.rs`, the lanes in `lanes.rs`, notices in `notices.rs`, health and sightings in `health.rs`.
+
+#[path = "notifications/health.rs"]
+mod health;
+#[path = "notifications/lanes.rs"]
+mod lanes;
+#[path = "notifications/notices.rs"]
+mod notices;
+#[path = "notifications/races.rs"]
+mod races;
+#[path = "notifications/tokens.rs"]
+mod tokens;
 
 use std::collections::HashSet;
 
 use countersign_core::{
     actor::Actor,
     device::StatusChange,
-    ports::{
-        devices::UpdatePush,
-        notifications::{
-            ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification, NotificationKind,
-            NotificationVerdict,
-        },
+    ports::notifications::{
+        ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification, NotificationKind,
+        NotificationVerdict,
     },
     verify::Verdict,
 };
@@ -29,20 +38,33 @@ use crate::{
 const LEASE_SECONDS: i64 = 10;
 
 impl World {
-    fn claim_of(&self, now: Timestamp, limit: u32) -> ClaimNotifications {
-        ClaimNotifications { lease: self.id(), now, lease_seconds: LEASE_SECONDS, limit }
+    pub(crate) fn claim_of(&self, channel: PushChannel, now: Timestamp, limit: u32) -> ClaimNotifications {
+        ClaimNotifications { channel, lease: self.id(), now, lease_seconds: LEASE_SECONDS, limit }
     }
 
-    async fn lease(&self, now: Timestamp) -> Vec<LeasedNotification> {
-        self.store.claim_notifications(self.claim_of(now, 100)).await.unwrap()
+    /// What is due in the lane of the phones of this world, but for the notices that each new phone causes.
+    pub(crate) async fn lease(&self, now: Timestamp) -> Vec<LeasedNotification> {
+        let mut jobs = self.lease_all(PushChannel::Fcm, now).await;
+        jobs.retain(|job| job.kind != NotificationKind::Notice);
+        jobs
     }
 
-    async fn finish(&self, job: &LeasedNotification, verdict: NotificationVerdict, at: Timestamp) -> FinishOutcome {
-        let finish = FinishNotification { id: job.id, lease: job.lease, verdict, at };
+    /// All that is due in a lane.
+    pub(crate) async fn lease_all(&self, channel: PushChannel, now: Timestamp) -> Vec<LeasedNotification> {
+        self.store.claim_notifications(self.claim_of(channel, now, 1000)).await.unwrap()
+    }
+
+    pub(crate) async fn finish(
+        &self,
+        job: &LeasedNotification,
+        verdict: NotificationVerdict,
+        at: Timestamp,
+    ) -> FinishOutcome {
+        let finish = FinishNotification { leased: job.clone(), verdict, at };
         self.store.finish_notification(finish).await.unwrap()
     }
 
-    async fn delivery(&self, id: ChallengeId, device_id: DeviceId) -> (DeliveryState, u32, Option<String>) {
+    pub(crate) async fn delivery(&self, id: ChallengeId, device_id: DeviceId) -> (DeliveryState, u32, Option<String>) {
         let deliveries = self.store.deliveries(self.tenant_id, id).await.unwrap();
         let delivery = deliveries.into_iter().find(|delivery| delivery.device_id == device_id).unwrap();
         (delivery.state, delivery.attempts, delivery.last_error)
@@ -81,7 +103,7 @@ async fn the_oldest_come_first_and_no_more_than_asked_for() {
         let later = NOW.plus_seconds(5);
         let mut found = Vec::new();
         for _ in 0..3 {
-            let jobs = world.other.claim_notifications(world.claim_of(later, 1)).await.unwrap();
+            let jobs = world.other.claim_notifications(world.claim_of(PushChannel::Fcm, later, 1)).await.unwrap();
             found.extend(jobs.into_iter().map(|job| job.challenge_id.unwrap()));
         }
         let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
@@ -135,8 +157,10 @@ async fn each_final_verdict_has_its_delivery_state() {
         let verdicts = [
             (NotificationVerdict::Delivered, DeliveryState::Delivered, None),
             (NotificationVerdict::Rejected("code 400".to_owned()), DeliveryState::Rejected, Some("code 400")),
-            (NotificationVerdict::Expired, DeliveryState::Expired, None),
-            (NotificationVerdict::TokenGone { registered_at: NOW }, DeliveryState::TokenGone, None),
+            (NotificationVerdict::Expired(None), DeliveryState::Expired, None),
+            (NotificationVerdict::Expired(Some("late 503".to_owned())), DeliveryState::Expired, Some("late 503")),
+            (NotificationVerdict::Undeliverable("bad 400".to_owned()), DeliveryState::Rejected, Some("bad 400")),
+            (NotificationVerdict::TokenGone("gone 410".to_owned()), DeliveryState::TokenGone, Some("gone 410")),
         ];
         for (verdict, state, error) in verdicts {
             let id = world.challenge(&[&phone]).await;
@@ -144,40 +168,7 @@ async fn each_final_verdict_has_its_delivery_state() {
             assert_eq!(world.finish(&job, verdict, NOW).await, FinishOutcome::Stored);
             assert_eq!(world.delivery(id, phone.id).await, (state, 1, error.map(str::to_owned)));
         }
-        assert_eq!(world.database.number("SELECT count(*) FROM notifications").await, 0);
-    }
-}
-
-#[tokio::test]
-async fn a_token_that_is_gone_is_cleared_unless_the_device_told_us_another() {
-    for world in World::each().await {
-        let phone = world.phone("ada").await;
-        world.challenge(&[&phone]).await;
-        let job = world.lease(NOW).await.remove(0);
-        let update = UpdatePush {
-            stamp: world.stamp_at(phone.actor(), NOW.plus_seconds(1)),
-            device_id: phone.id,
-            key: phone.key.thumbprint.clone(),
-            jti: "one".to_owned(),
-            push: PushBinding::Fcm { token: "new".to_owned(), project: None },
-        };
-        world.store.update_push(update).await.unwrap();
-        let gone = |job: &LeasedNotification| NotificationVerdict::TokenGone { registered_at: job.push_updated_at };
-        world.finish(&job, gone(&job), NOW).await;
-        assert!(!world.device(phone.id).await.unwrap().push_token_gone);
-
-        world.challenge(&[&phone]).await;
-        let job = world.lease(NOW.plus_seconds(1)).await.remove(0);
-        assert_eq!(job.push, PushBinding::Fcm { token: "new".to_owned(), project: None });
-        world.finish(&job, gone(&job), NOW).await;
-        let device = world.device(phone.id).await.unwrap();
-        assert!(device.push_token_gone);
-        assert_eq!(device.push_channel, PushChannel::Fcm);
-        assert_eq!(world.database.number("SELECT count(*) FROM devices WHERE push LIKE '%new%'").await, 0);
-        // The device stays, and pulls.
-        let id = world.challenge(&[&phone]).await;
-        assert_eq!(world.lease(NOW.plus_seconds(1)).await, []);
-        assert!(world.store.inbox(phone.id, NOW).await.unwrap().iter().any(|entry| entry.id == id));
+        assert_eq!(world.database.number("SELECT count(*) FROM notifications WHERE kind <> 'notice'").await, 0);
     }
 }
 
@@ -205,7 +196,7 @@ async fn a_suspension_returns_after_the_leases_that_it_met_and_before_no_other()
             continue;
         }
         let mut gate = Gate::before_commits_of(&world.database, "notifications").await;
-        let (store, claim) = (world.store.clone(), world.claim_of(NOW, 10));
+        let (store, claim) = (world.store.clone(), world.claim_of(PushChannel::Fcm, NOW, 10));
         let claim = tokio::spawn(async move { store.claim_notifications(claim).await.unwrap() });
         gate.wait_for_somebody().await;
         let store = world.other.clone();
@@ -213,7 +204,7 @@ async fn a_suspension_returns_after_the_leases_that_it_met_and_before_no_other()
         let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut suspend).await;
         assert!(early.is_err(), "it returned while a lease was still to be committed");
         gate.open().await;
-        assert_eq!(claim.await.unwrap().len(), 2);
+        assert_eq!(claim.await.unwrap().len(), 3);
         suspend.await.unwrap();
     }
 }
@@ -228,7 +219,7 @@ async fn a_response_that_came_first_takes_back_the_push() {
         for device_id in [phone.id, watch.id] {
             assert_eq!(world.delivery(id, device_id).await.0, DeliveryState::Withdrawn);
         }
-        assert_eq!(world.database.number("SELECT count(*) FROM notifications").await, 0);
+        assert_eq!(world.database.number("SELECT count(*) FROM notifications WHERE kind <> 'notice'").await, 0);
     }
 }
 
@@ -308,7 +299,7 @@ async fn two_dispatchers_never_hold_the_same_job() {
         let mut claims = tokio::task::JoinSet::new();
         for number in 0..20 {
             let store = if number % 2 == 0 { world.store.clone() } else { world.other.clone() };
-            let claim = world.claim_of(NOW, 7);
+            let claim = world.claim_of(PushChannel::Fcm, NOW, 7);
             claims.spawn(async move { store.claim_notifications(claim).await.unwrap() });
         }
         let mut ids = Vec::new();
@@ -341,7 +332,7 @@ async fn many_verdicts_at_once_are_stored_each_for_itself() {
             };
             let lease = if number % 4 == 3 { world.id() } else { job.lease };
             let store = world.store.clone();
-            let finish = FinishNotification { id: job.id, lease, verdict, at: NOW };
+            let finish = FinishNotification { leased: LeasedNotification { lease, ..job }, verdict, at: NOW };
             finishes.spawn(async move { (number, store.finish_notification(finish).await.unwrap()) });
         }
         for (number, outcome) in finishes.join_all().await {
@@ -372,6 +363,6 @@ async fn a_cancelled_challenge_of_a_revoked_device_rings_nobody() {
             .unwrap();
         world.change(phone.id, StatusChange::Resume).await;
         assert_eq!(world.lease(NOW).await, []);
-        assert_eq!(world.database.number("SELECT count(*) FROM notifications").await, 0);
+        assert_eq!(world.database.number("SELECT count(*) FROM notifications WHERE kind <> 'notice'").await, 0);
     }
 }

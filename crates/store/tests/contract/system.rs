@@ -113,7 +113,7 @@ async fn the_twins_have_the_same_tables_columns_and_indexes() {
     let postgres_columns = "SELECT table_name || '.' || column_name || ' '
             || CASE data_type WHEN 'uuid' THEN 'blob' WHEN 'bytea' THEN 'blob' WHEN 'bigint' THEN 'integer'
                ELSE data_type END
-            || ' ' || CASE is_nullable WHEN 'NO' THEN 1 ELSE 0 END || ' ' || coalesce(column_default, '') || ' '
+            || ' ' || CASE is_nullable WHEN 'NO' THEN 1 ELSE 0 END || ' ' || replace(coalesce(column_default, ''), '::text', '') || ' '
             || ordinal_position - 1
         FROM information_schema.columns
         WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%' ORDER BY 1";

@@ -296,6 +296,7 @@ impl World {
             device_id: phone.id,
             channel: PushChannel::Fcm,
             state: DeliveryState::Queued,
+            last_error: None,
         };
         CreateChallenge {
             stamp: self.stamp(self.client),

@@ -28,10 +28,15 @@ async fn addressees_are_the_active_approval_devices_in_id_order() {
         let ids: Vec<_> = found.devices.iter().map(|device| device.device_id).collect();
         assert_eq!((found.user, ids.as_slice(), found.locked_until), (one.user, expected.as_slice(), None));
         assert!(found.devices.iter().all(|device| device.channel == PushChannel::Fcm && !device.has_uv_key));
-        // A channel whose token is gone does not ring.
+        // A token that is gone is told as such: the channel stays.
         world.database.tamper("UPDATE devices SET push_token_gone = 1, uv_thumbprint = 'x'").await;
         let found = world.store.addressees(world.tenant_id, "ada").await.unwrap().unwrap();
-        assert!(found.devices.iter().all(|device| device.channel == PushChannel::None && device.has_uv_key));
+        assert!(
+            found
+                .devices
+                .iter()
+                .all(|device| device.is_token_gone && device.channel == PushChannel::Fcm && device.has_uv_key)
+        );
 
         assert_eq!(world.store.addressees(world.tenant_id, "ADA").await, Ok(None));
         assert_eq!(world.store.addressees(world.tenant("neighbour").await, "ada").await, Ok(None));

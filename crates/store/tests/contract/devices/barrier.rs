@@ -5,15 +5,13 @@ use std::sync::Arc;
 use countersign_core::{
     device::StatusChange,
     event::EventKind,
-    ports::{
-        challenges::DecideOutcome, devices::ChangeDeviceStatusOutcome as Outcome, notifications::ClaimNotifications,
-    },
+    ports::{challenges::DecideOutcome, devices::ChangeDeviceStatusOutcome as Outcome},
     verify::Verdict,
     wake::WakeKey,
 };
 use countersign_proto::{
     ids::ChallengeId,
-    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus},
+    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus, PushChannel},
 };
 
 use super::REVOKE;
@@ -102,7 +100,7 @@ async fn nothing_more_is_sent_to_a_device_that_is_gone() {
             let (phone, other) = (world.phone("ada").await, world.phone("ada").await);
             world.challenge(&[&phone, &other]).await;
             world.change(phone.id, change).await;
-            let lease = ClaimNotifications { lease: world.id(), now: NOW, lease_seconds: 10, limit: 100 };
+            let lease = world.claim_of(PushChannel::Fcm, NOW, 100);
             let leased = world.store.claim_notifications(lease).await.unwrap();
             assert!(leased.iter().all(|job| job.device_id != phone.id), "{leased:?}");
             assert!(leased.iter().any(|job| job.device_id == other.id), "{leased:?}");
