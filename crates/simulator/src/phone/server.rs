@@ -205,8 +205,9 @@ fn check(discovery: &Discovery, issuer: &str) -> Result<(), PhoneError> {
     if discovery.api_version != "v1" {
         return Err(PhoneError::Discovery("its api_version is not v1"));
     }
-    let Endpoints { registrations, device, device_challenges, push, key, deregistration } = &discovery.endpoints;
-    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration];
+    let Endpoints { registrations, device, device_challenges, push, key, deregistration, dispute } =
+        &discovery.endpoints;
+    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration, dispute];
     let is_own = |url: &String| url.strip_prefix(issuer).is_some_and(|path| path.starts_with('/'));
     if urls.into_iter().chain(key).all(is_own) {
         Ok(())
@@ -280,7 +281,9 @@ mod tests {
                 push: url("/v1/device/push"),
                 key: None,
                 deregistration: url("/v1/device/deregistration"),
+                dispute: url("/v1/device/dispute"),
             },
+            vapid_public_key: String::new(),
             limits: countersign_proto::api::meta::Limits {
                 max_artifact_bytes: 8192,
                 max_wait_seconds: 50,
