@@ -54,6 +54,22 @@ pub struct TestApp {
     phones: Server,
 }
 
+/// What a server under test runs on.
+#[derive(Debug, Clone)]
+pub struct TestAppOptions {
+    /// Its database.
+    pub db: Db,
+    /// Its time.
+    pub clock: TestClock,
+}
+
+impl TestAppOptions {
+    /// A clock of its own.
+    pub fn new(db: Db) -> Self {
+        Self { db, clock: TestClock::default() }
+    }
+}
+
 /// Runs a story on both databases, one after the other, and finishes each.
 pub async fn both(story: impl AsyncFn(&TestApp)) {
     both_with(|_| {}, story).await;
@@ -87,6 +103,20 @@ impl Node {
         worker::sweep::round(self.app()).await.unwrap();
     }
 
+    /// Sends what is due on every channel, once; returns how much that was. Its own dispatcher may have been faster.
+    pub async fn dispatch(&self) -> usize {
+        let mut sent = 0;
+        for channel in worker::dispatch::CHANNELS {
+            sent += worker::dispatch::round(self.app(), channel).await.unwrap();
+        }
+        sent
+    }
+
+    /// Writes down what devices were seen to do, once.
+    pub async fn observe(&self) {
+        worker::observe::round(self.app()).await.unwrap();
+    }
+
     /// Runs the poller of held reads once.
     pub async fn poll(&self) {
         worker::poll::round(self.app()).await.unwrap();
@@ -106,10 +136,15 @@ impl Node {
     pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let wait = async {
             while !holds(self) {
-                tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
+                self.turn().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it became so within 10 s");
+    }
+
+    /// Lets the other tasks of this process have their turn: for a millisecond.
+    pub async fn turn(&self) {
+        tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
     }
 
     /// Stops it; it must have answered no request with 500.
@@ -128,8 +163,13 @@ impl TestApp {
 
     /// The same with other settings.
     pub async fn start_with(db: Db, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_as(TestAppOptions::new(db), adjust).await
+    }
+
+    /// The same under a clock that others know, too.
+    pub async fn start_as(options: TestAppOptions, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let TestAppOptions { db, clock } = options;
         let database = Database::create(db).await;
-        let clock = TestClock::default();
         let mut settings = Settings::defaults().unwrap();
         settings.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         settings.server.shutdown_seconds = 5;

@@ -47,10 +47,11 @@ mod database;
 mod device;
 pub mod forge;
 mod http;
+pub mod providers;
 
 pub use self::{
     api_client::{ApiClient, path_of, text},
-    app::{Node, Tenant, TestApp, both, both_with},
+    app::{Node, Tenant, TestApp, TestAppOptions, both, both_with},
     at_once::at_once,
     clock::TestClock,
     database::{Database, Db},
