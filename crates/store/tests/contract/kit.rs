@@ -125,6 +125,22 @@ impl Database {
         self.administer(end).await;
     }
 
+    /// How often PostgreSQL had to break a deadlock in this database; none on SQLite. A session tells its counts for
+    /// certain only when it ends: close all nodes first.
+    pub(crate) async fn deadlocks(&self) -> i64 {
+        if !self.is_postgres() {
+            return 0;
+        }
+        let name = self.name();
+        let sessions = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND application_name = 'countersign'"
+        );
+        let gone = async { while self.number(&sessions).await > 0 {} };
+        let gone = tokio::time::timeout(std::time::Duration::from_secs(20), gone).await;
+        assert!(gone.is_ok(), "a node that was closed is still there");
+        self.number(&format!("SELECT deadlocks FROM pg_stat_database WHERE datname = '{name}'")).await
+    }
+
     /// The database's own name in the cluster.
     pub(crate) fn name(&self) -> String {
         name_of(self.folder.path())

@@ -340,6 +340,13 @@ impl World {
         }
     }
 
+    /// How often nodes stood in each other's way so that the database had to step in. Closes them.
+    pub(crate) async fn deadlocks(&self) -> i64 {
+        self.store.close().await;
+        self.other.close().await;
+        self.database.deadlocks().await
+    }
+
     /// The kinds of all events of the tenant, in the order of the alphabet of their words.
     pub(crate) async fn kinds(&self) -> Vec<EventKind> {
         let mut last = 0;

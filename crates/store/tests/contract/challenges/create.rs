@@ -194,6 +194,39 @@ async fn of_equal_keys_at_once_one_creates_and_the_others_are_told_its_reply() {
 }
 
 #[tokio::test]
+async fn keys_taken_in_opposite_orders_on_two_nodes_do_not_stand_in_each_others_way() {
+    for world in World::each().await {
+        let (ada, bob) = (world.phone("ada").await, world.phone("bob").await);
+        for round in 0..10 {
+            let (first, second) = (format!("first {round}"), format!("second {round}"));
+            let new = async |phone, key: &str| keyed(world.new_challenge(&[phone]).await, key, "body");
+            // One user's commands share a batch, but not a round: each node takes its keys one after the other.
+            let (one, two) = (new(&ada, &first).await, new(&ada, &second).await);
+            let (three, four) = (new(&bob, &second).await, new(&bob, &first).await);
+            let ids = [&one, &two, &three, &four].map(|command| (command.facts.user.id, command.facts.id));
+            // On this runtime's one thread both nodes' queues are filled before either writer looks.
+            let (one, two, three, four) = tokio::join!(
+                world.store.create_challenge(one),
+                world.store.create_challenge(two),
+                world.other.create_challenge(three),
+                world.other.create_challenge(four),
+            );
+            let is_made = |outcome: Result<CreateOutcome, StoreError>| match outcome {
+                Ok(CreateOutcome::Created) => true,
+                Ok(CreateOutcome::Stored(_)) => false,
+                other => panic!("{other:?}"),
+            };
+            let made = [one, two, three, four].map(is_made);
+            assert!(made[0] != made[3] && made[1] != made[2], "{made:?}");
+            for ((user_id, id), _) in ids.into_iter().zip(made).filter(|(_, made)| *made) {
+                world.store.close_challenge(world.cancel(user_id, id)).await.unwrap();
+            }
+        }
+        assert_eq!(world.deadlocks().await, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_key_revoked_between_authentication_and_write_creates_nothing() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
