@@ -182,7 +182,7 @@ pub trait Devices: Send + Sync {
     /// Suspends the device that a notice is about.
     async fn dispute_notice(&self, command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError>;
     /// Events of the kinds in [`EventKind::NOTICES`] about the user since then, newest first, at most 50, without
-    /// those about `device_id` itself.
+    /// those about `device_id` itself (but for kinds of which [`EventKind::concerns_every_device`]).
     async fn notices(
         &self,
         tenant_id: TenantId,

@@ -10,7 +10,7 @@ use super::StoreError;
 pub trait System: Send + Sync {
     /// Whether the database takes a durable write and its migrations are the ones this program knows.
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError>;
-    /// Forgets replies, idempotency keys and `jti`s whose time is up; at most `limit` of each; returns how many.
+    /// Forgets replies, idempotency keys, `jti`s and test pushes whose time is up; at most `limit` of each; returns how many.
     async fn forget_expired(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
     /// Finishes the batches that wait, then refuses further writes. Idempotent.
     async fn close(&self);

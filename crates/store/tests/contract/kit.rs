@@ -104,6 +104,31 @@ impl Database {
         }
     }
 
+    /// Brings an empty database to the schema of the first migration, as an older program would have left it.
+    pub(crate) async fn migrate_to_the_first(&self) {
+        let kind = if self.is_postgres() { "postgres" } else { "sqlite" };
+        let name = "0001_first_schema.sql";
+        let file = format!("{}/../../migrations/{kind}/{name}", env!("CARGO_MANIFEST_DIR"));
+        let folder = TempDir::new().unwrap();
+        std::fs::copy(file, folder.path().join(name)).unwrap();
+        let migrator = sqlx::migrate::Migrator::new(folder.path()).await.unwrap();
+        match &self.cluster {
+            None => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).create_if_missing(true);
+                migrator.run_direct(None, &mut options.connect().await.unwrap(), false).await.unwrap();
+            }
+            Some(_) => migrator.run_direct(None, &mut self.postgres_connection().await, false).await.unwrap(),
+        }
+    }
+
+    /// An id as SQL text.
+    pub(crate) fn sql_id<K>(&self, id: countersign_proto::ids::Id<K>) -> String {
+        match self.is_postgres() {
+            true => format!("'{id}'"),
+            false => format!("x'{}'", id.as_uuid().simple()),
+        }
+    }
+
     async fn sqlite_connection(&self) -> sqlx::SqliteConnection {
         sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
     }

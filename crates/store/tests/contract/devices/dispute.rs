@@ -57,10 +57,7 @@ impl World {
 
     /// Writes when the device became active.
     async fn activated(&self, phone: &Phone, at: Timestamp) {
-        let id = match self.database.is_postgres() {
-            true => format!("'{}'", phone.id),
-            false => format!("x'{}'", phone.id.as_uuid().simple()),
-        };
+        let id = self.database.sql_id(phone.id);
         let sql = format!("UPDATE devices SET activated_at = {} WHERE id = {id}", at.as_millis());
         assert_eq!(self.database.tamper(&sql).await, 1);
     }

@@ -12,12 +12,13 @@ use countersign_core::{
     wake::WakeKey,
 };
 use countersign_proto::{
+    ids::Id,
     push::PushBinding,
     vocabulary::{ApnsEnvironment, PushChannel},
 };
 
 use crate::{
-    kit::{self, Wakes},
+    kit::{self, Database, Wakes},
     world::{NOW, Phone, World},
 };
 
@@ -58,6 +59,48 @@ async fn a_lane_yields_the_pushes_of_its_channel_only() {
             assert_eq!(jobs[0].push.channel(), *channel);
         }
         assert_eq!(world.lease_all(PushChannel::None, NOW).await, []);
+    }
+}
+
+#[tokio::test]
+async fn what_an_older_program_queued_waits_in_the_lane_of_its_device() {
+    for database in Database::each().await {
+        database.migrate_to_the_first().await;
+        let id = |number: u128| database.sql_id::<()>(Id::from_uuid(uuid::Uuid::from_u128(number)));
+        let (tenant, user) = (id(1), id(2));
+        database
+            .tamper(&format!(
+                "INSERT INTO tenants (id, slug, name, policy, created_at) VALUES ({tenant}, 'a', 'A', '{{}}', 0)"
+            ))
+            .await;
+        database
+            .tamper(&format!(
+                "INSERT INTO users (id, tenant_id, external_id, created_at) VALUES ({user}, {tenant}, 'ada', 0)"
+            ))
+            .await;
+        for (number, channel) in [(3, "apns"), (4, "fcm")] {
+            let device = id(number);
+            database
+                .tamper(&format!(
+                    "INSERT INTO devices (id, tenant_id, user_id, name, platform, purpose, status, key_thumbprint,
+                    push_channel, push, push_updated_at, created_at, decision_id)
+                 VALUES ({device}, {tenant}, {user}, 'P', 'ios', 'approval', 'active', 'k{number}', '{channel}',
+                    '{{}}', 0, 0, {device})"
+                ))
+                .await;
+        }
+        // The third one's device is gone.
+        for (number, device) in [(5, 3), (6, 4), (7, 9)] {
+            let (notification, device) = (id(number), id(device));
+            database
+                .tamper(&format!(
+                    "INSERT INTO notifications (id, tenant_id, kind, device_id, due_at, expires_at)
+                 VALUES ({notification}, {tenant}, 'notice', {device}, 0, 1)"
+                ))
+                .await;
+        }
+        database.open().await;
+        assert_eq!(database.texts("SELECT channel FROM notifications ORDER BY id").await, ["apns", "fcm", "none"]);
     }
 }
 

@@ -14,7 +14,7 @@ use countersign_core::{
     verify::Verdict,
 };
 use countersign_proto::{
-    ids::DeviceId,
+    ids::{DeviceId, kind::Device},
     push::PushBinding,
     timestamp::Timestamp,
     vocabulary::{PushChannel, RevokeReason},
@@ -121,10 +121,8 @@ async fn only_a_device_that_can_be_rung_is_rung() {
         }
         world.rung(NOW).await;
         world.register(&phones[0], PushBinding::None, NOW).await;
-        let mark = |id: DeviceId, set: &str| match world.database.is_postgres() {
-            true => format!("UPDATE devices SET {set} WHERE id = '{id}'"),
-            false => format!("UPDATE devices SET {set} WHERE id = x'{}'", id.as_uuid().simple()),
-        };
+        let mark =
+            |id, set: &str| format!("UPDATE devices SET {set} WHERE id = {}", world.database.sql_id::<Device>(id));
         world.database.tamper(&mark(phones[1].id, "push_token_gone = 1")).await;
         let refused = format!("push_undeliverable = 'x', push_undeliverable_at = {}", NOW.as_millis());
         world.database.tamper(&mark(phones[2].id, &refused)).await;
