@@ -15,7 +15,7 @@ mod provider_token;
 mod request;
 mod screen;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -11,7 +11,7 @@ mod message;
 mod oauth;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,4 @@
-//! One device registration and what it can say: protocol sections 4, 5, 7, 8.7 and 10.2, seen from the phone.
+//! One device registration and what it can say: protocol sections 4, 5, 7, 8 and 10.2, seen from the phone.
 //!
 //! A [`Phone`] shows and answers only what it has verified: [`Phone::approve`] and [`Phone::deny`] take a
 //! [`VerifiedChallenge`], which only [`Phone::verify`] makes. What a test needs to break the rules
@@ -14,13 +14,18 @@ mod answer;
 mod challenge;
 mod enroll;
 mod error;
+mod push;
 mod registration;
 mod server;
 mod surroundings;
 
-use countersign_proto::api::devices::{Deregistered, DeviceSelf, PendingChallenge, PendingChallenges, PushUpdated};
-use countersign_proto::ids::{ChallengeId, DeviceId};
-use countersign_proto::jose::claims::{BindingClaims, DeregistrationClaims, ProofClaims, PushUpdateClaims};
+use countersign_proto::api::devices::{
+    Deregistered, DeviceSelf, Disputed, PendingChallenge, PendingChallenges, PushUpdated,
+};
+use countersign_proto::ids::{ChallengeId, DeviceId, EventId};
+use countersign_proto::jose::claims::{
+    BindingClaims, DeregistrationClaims, DisputeClaims, ProofClaims, PushUpdateClaims,
+};
 use countersign_proto::jose::{Kind, Refusal, verify_server};
 use countersign_proto::push::PushBinding;
 use countersign_proto::vocabulary::RevokeReason;
@@ -32,6 +37,7 @@ pub use self::answer::Answer;
 pub use self::challenge::{Addressee, ChallengeRefusal, VerifiedChallenge, verify_challenge};
 pub use self::enroll::{Candidate, EnrollOptions, EnrollmentUri};
 pub use self::error::PhoneError;
+pub use self::push::{Inbox, Notification, platform_of};
 pub use self::registration::Registration;
 pub use self::server::{Reply, Server};
 pub use self::surroundings::{PhoneClock, PhoneRandom, Surroundings};
@@ -142,6 +148,17 @@ impl Phone {
         let (iss, aud, iat, jti) = self.common_claims();
         let token = self.sign(Kind::PushUpdate, &PushUpdateClaims { iss, aud, iat, jti, push })?;
         self.server.send_artifact(Method::PUT, &self.server.endpoints().push, &token).await?.read()
+    }
+
+    /// Says "that was not me" to a notice of [`Self::fetch_self`] (protocol 8.8).
+    ///
+    /// # Errors
+    /// [`PhoneError`]: the problem `notice-not-disputable` among them.
+    pub async fn dispute(&self, notice_id: EventId) -> Result<Disputed, PhoneError> {
+        let (iss, aud, iat, jti) = self.common_claims();
+        let token = self.sign(Kind::Dispute, &DisputeClaims { iss, aud, sub: notice_id.to_string(), iat, jti })?;
+        let url = self.server.endpoints().dispute.replace("{id}", &notice_id.to_string());
+        self.server.send_artifact(Method::POST, &url, &token).await?.read()
     }
 
     /// Leaves (protocol 10.2). A repeat is welcome: the first one's reply may have been lost.

@@ -11,7 +11,7 @@
 mod delivery;
 mod subscriber;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vapid;
 
 use std::collections::HashMap;

@@ -15,8 +15,8 @@ const TOPIC: &str = "org.example.approve";
 const ID: &str = "0199c0de-0000-7000-8000-000000000001";
 
 /// A stand-in, its developer, and a client.
-struct Rig {
-    apns: Handle,
+pub(crate) struct Rig {
+    pub(crate) apns: Handle,
     key: DeveloperKey,
     hand: Hand,
     http: reqwest::Client,
@@ -24,7 +24,7 @@ struct Rig {
 
 /// One request, to be spoilt.
 #[derive(Clone)]
-struct Shot {
+pub(crate) struct Shot {
     method: reqwest::Method,
     path: String,
     headers: HeaderMap,
@@ -32,7 +32,7 @@ struct Shot {
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -51,7 +51,7 @@ impl Rig {
         (self.hand.clock())()
     }
 
-    fn provider_token(&self) -> String {
+    pub(crate) fn provider_token(&self) -> String {
         let (header, claims) = self.provider_token_parts();
         es256(&self.key.private_pem, &header, &claims)
     }
@@ -61,7 +61,7 @@ impl Rig {
     }
 
     /// A good alert for this device.
-    fn alert(&self, token: &str, provider_token: &str) -> Shot {
+    pub(crate) fn alert(&self, token: &str, provider_token: &str) -> Shot {
         let shot = Shot {
             method: reqwest::Method::POST,
             path: format!("/3/device/{token}"),
@@ -83,7 +83,7 @@ impl Rig {
     }
 
     /// Status and reason.
-    async fn answer(&self, shot: Shot) -> (u16, String) {
+    pub(crate) async fn answer(&self, shot: Shot) -> (u16, String) {
         let response = self.send(shot).await.unwrap();
         let status = response.status().as_u16();
         let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
@@ -92,7 +92,7 @@ impl Rig {
 }
 
 impl Shot {
-    fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().unwrap();
         self.headers.insert(name, HeaderValue::from_str(value).unwrap());
         self
@@ -107,7 +107,7 @@ impl Shot {
         Self { path: path.to_owned(), ..self }
     }
 
-    fn body(self, body: impl ToString) -> Self {
+    pub(crate) fn body(self, body: impl ToString) -> Self {
         Self { body: body.to_string(), ..self }
     }
 }

@@ -11,15 +11,15 @@ use crate::stand_in::Common;
 use crate::stand_in::testing::{Hand, client};
 
 /// A stand-in, the account's key file, and a client.
-struct Rig {
-    fcm: Handle,
+pub(crate) struct Rig {
+    pub(crate) fcm: Handle,
     file: Value,
     hand: Hand,
     http: reqwest::Client,
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -73,14 +73,14 @@ impl Rig {
         self.exchange(format!("grant_type={grant}&assertion={assertion}")).await
     }
 
-    async fn access_token(&self) -> String {
+    pub(crate) async fn access_token(&self) -> String {
         let (status, body) = self.exchange_assertion(&self.sign(&self.header(), &self.claims())).await;
         assert_eq!(status, 200, "{body}");
         body["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Status and body of the answer to a message.
-    async fn send(&self, access_token: &str, request: &Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, access_token: &str, request: &Value) -> (u16, Value) {
         self.send_to(self.fcm.project(), access_token, request).await
     }
 
@@ -92,7 +92,7 @@ impl Rig {
 }
 
 /// A good message for this token.
-fn message(token: &str) -> Value {
+pub(crate) fn message(token: &str) -> Value {
     json!({"message": {
         "token": token,
         "data": {"kind": "challenge", "challenge_id": "c1"},

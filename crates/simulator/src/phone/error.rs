@@ -51,6 +51,9 @@ pub enum PhoneError {
     /// The phone could not sign.
     #[error(transparent)]
     Signing(#[from] SigningError),
+    /// The stand-in of a push provider is none, or sent what no device understands.
+    #[error("the stand-in of the push provider: {0}")]
+    Inbox(&'static str),
     /// The phone registered no second key.
     #[error("this device has no user verification key")]
     NoUserVerificationKey,

@@ -171,7 +171,7 @@ pub(super) fn held_timeout(wait_seconds: u32) -> Duration {
 }
 
 /// An HTTP client for one issuer: no redirects, bounded in time.
-fn client(issuer: &str) -> Result<Client, PhoneError> {
+pub(super) fn client(issuer: &str) -> Result<Client, PhoneError> {
     let refused = || PhoneError::Issuer(issuer.to_owned());
     let url = Url::parse(issuer).map_err(|_| refused())?;
     if url.origin().ascii_serialization() != issuer {
@@ -216,7 +216,7 @@ fn check(discovery: &Discovery, issuer: &str) -> Result<(), PhoneError> {
     }
 }
 
-async fn receive(request: RequestBuilder) -> Result<Reply, PhoneError> {
+pub(super) async fn receive(request: RequestBuilder) -> Result<Reply, PhoneError> {
     let unreachable = |error: reqwest::Error| PhoneError::Unreachable(error.without_url());
     let mut response = request.send().await.map_err(unreachable)?;
     let status = response.status().as_u16();

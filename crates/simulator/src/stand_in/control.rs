@@ -27,6 +27,8 @@ use super::{Behaviour, Desk, Provider};
 /// How long a read may be held.
 const MAX_WAIT_SECONDS: u64 = 50;
 const MAX_STREAMS: u32 = 100;
+/// The most pushes of one answer; more wait for the next.
+const MAX_PUSHES: usize = 50;
 
 /// Serves the control port of `desk`.
 pub(crate) fn serve<P: Provider>(port: Port, desk: Arc<Desk<P>>) -> JoinHandle<()> {
@@ -82,7 +84,8 @@ async fn pushes<P: Provider>(desk: &Desk<P>, token: &str, query: &str) -> Reply 
         let received = desk.ledger.received_for(token, after);
         (!received.is_empty()).then_some(received)
     };
-    let received = desk.ledger.wait(wait, look).await.unwrap_or_default();
+    let mut received = desk.ledger.wait(wait, look).await.unwrap_or_default();
+    received.truncate(MAX_PUSHES);
     json_reply(200, &[], &json!({"pushes": received}))
 }
 

@@ -13,8 +13,8 @@ use crate::stand_in::testing::{DEADLINE, Hand, client, es256};
 use crate::stand_in::{Behaviour, Common};
 
 /// A push service, a sender with its key, and a client.
-struct Rig {
-    service: Handle,
+pub(crate) struct Rig {
+    pub(crate) service: Handle,
     sender: KeyPair,
     hand: Hand,
     http: reqwest::Client,
@@ -22,14 +22,14 @@ struct Rig {
 
 /// One request, to be spoilt.
 #[derive(Clone)]
-struct Shot {
+pub(crate) struct Shot {
     url: String,
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let hand = Hand::new();
         let common = Common { clock: hand.clock(), ..Common::default() };
         let service = start(Options { common }).await.unwrap();
@@ -53,11 +53,11 @@ impl Rig {
         format!("vapid t={}, k={}", es256(&self.sender.serialize_pem(), header, claims), self.key())
     }
 
-    fn good_vapid(&self) -> String {
+    pub(crate) fn good_vapid(&self) -> String {
         self.vapid(&json!({"typ": "JWT", "alg": "ES256"}), &self.claims())
     }
 
-    fn shot(&self, subscription: &Subscription, vapid: &str) -> Shot {
+    pub(crate) fn shot(&self, subscription: &Subscription, vapid: &str) -> Shot {
         let body = encrypt(subscription, br#"{"kind":"challenge"}"#);
         let shot = Shot { url: subscription.endpoint.clone(), headers: HeaderMap::new(), body };
         shot.header("authorization", vapid)
@@ -72,7 +72,7 @@ impl Rig {
     }
 
     /// Status and word.
-    async fn answer(&self, shot: Shot) -> (u16, String) {
+    pub(crate) async fn answer(&self, shot: Shot) -> (u16, String) {
         let response = self.send(shot).await.unwrap();
         let status = response.status().as_u16();
         let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
