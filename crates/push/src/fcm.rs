@@ -1,1 +1,252 @@
-//! Skeleton.
+//! Firebase Cloud Messaging, HTTP v1 (protocol 8.3).
+//!
+//! Data messages only: the app shows what it shows from `kind`, so no text of ours passes through Google. An access
+//! token comes from `oauth`; if FCM refuses it, it is fetched anew once and the push repeated once.
+//!
+//! Never sends more than `payload` allows. To understand one more of Google's answers: its line in `verdict`.
+
+mod oauth;
+mod verdict;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use countersign_core::{
+    clock::Clock,
+    ports::notifications::{LeasedNotification, NotificationKind},
+};
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId, NotificationId, TenantId},
+    timestamp::Timestamp,
+};
+use reqwest::{
+    Client, Method, Request, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use zeroize::Zeroizing;
+
+pub(crate) use self::oauth::{Access, Refusal};
+use self::oauth::{Account, OAuth};
+use crate::{
+    circuit::Health,
+    destinations::Gate,
+    payload,
+    report::{Destination, Outcome},
+    settings::{FcmSettings, SettingsError},
+    transport::{self, Answer, Fault},
+};
+
+const IN_FLIGHT: usize = 1_000;
+/// How many may begin before one has shown that the connection works. Which protocol Google (or a proxy in between)
+/// speaks is known only then: a thousand that begin at once would open a thousand connections.
+const COLD_STARTS: usize = 8;
+
+/// The sender of one project.
+pub(crate) struct Fcm {
+    pub(crate) gate: Gate,
+    pub(crate) project_id: String,
+    tenants: Option<Vec<TenantId>>,
+    oauth: OAuth,
+    client: Client,
+    url: Url,
+    is_warm: AtomicBool,
+    cold_starts: Semaphore,
+    clock: Arc<dyn Clock>,
+}
+
+/// The members of a service account's file that we use.
+#[derive(Deserialize)]
+struct ServiceAccount {
+    project_id: String,
+    client_email: String,
+    private_key: Zeroizing<String>,
+    private_key_id: String,
+    token_uri: String,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    message: Message<'a>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    token: &'a str,
+    data: Data,
+    android: Android,
+}
+
+/// Every value a string, as FCM demands.
+#[derive(Serialize)]
+struct Data {
+    v: &'static str,
+    kind: &'static str,
+    notification_id: NotificationId,
+    device_id: DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenge_id: Option<ChallengeId>,
+}
+
+#[derive(Serialize)]
+struct Android {
+    priority: &'static str,
+    ttl: String,
+    collapse_key: String,
+}
+
+impl Fcm {
+    pub(crate) fn new(settings: &FcmSettings, client: Client, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
+        let refuse = |what| SettingsError::fcm(&settings.name, what);
+        let account: ServiceAccount = serde_json::from_str(&settings.service_account_json)
+            .map_err(|_| refuse("service_account_file is not a service account's JSON"))?;
+        if !is_project_id(&account.project_id) {
+            return Err(refuse("project_id in service_account_file is not a project id"));
+        }
+        let mut url = safe(&settings.base_url).ok_or_else(|| refuse("base_url must be https, without a path"))?;
+        if url.path() != "/" {
+            return Err(refuse("base_url must be https, without a path"));
+        }
+        let token_uri =
+            safe(&account.token_uri).ok_or_else(|| refuse("token_uri in service_account_file must be https"))?;
+        // A real project is never told to get its token without TLS.
+        if token_uri.scheme() != url.scheme() && token_uri.scheme() == "http" {
+            return Err(refuse("token_uri in service_account_file must be https"));
+        }
+        url.set_path(&format!("/v1/projects/{}/messages:send", account.project_id));
+        let oauth = OAuth::new(
+            Account {
+                email: account.client_email,
+                private_key_pem: account.private_key,
+                key_id: account.private_key_id,
+                token_uri,
+            },
+            client.clone(),
+            Arc::clone(&clock),
+        )
+        .ok_or_else(|| refuse("private_key in service_account_file is not an RSA key"))?;
+        Ok(Self {
+            gate: Gate::new(Destination::Fcm(settings.name.as_str().into()), IN_FLIGHT, Arc::clone(&clock)),
+            project_id: account.project_id,
+            tenants: settings.tenants.clone(),
+            oauth,
+            client,
+            url,
+            is_warm: AtomicBool::new(false),
+            cold_starts: Semaphore::new(COLD_STARTS),
+            clock,
+        })
+    }
+
+    /// Whether it is the project that a device names; one that names none takes any.
+    pub(crate) fn fits(&self, project: Option<&str>) -> bool {
+        project.is_none_or(|project| project == self.project_id)
+    }
+
+    pub(crate) fn tenants(&self) -> Option<&[TenantId]> {
+        self.tenants.as_deref()
+    }
+
+    /// Sends; the caller bounds it.
+    pub(crate) async fn send(
+        &self,
+        notification: &LeasedNotification,
+        device_token: &str,
+    ) -> Result<(Outcome, Health), Fault> {
+        let access = match self.oauth.access().await {
+            Ok(access) => access,
+            Err(refusal) => return Ok(refusal.verdict()),
+        };
+        let request = self.request(notification, device_token, &access);
+        let repeat = request.try_clone();
+        let answer = self.exchange(request).await?;
+        let answer = match repeat {
+            Some(mut repeat) if verdict::is_unauthenticated(&answer) => {
+                self.oauth.forget(&access);
+                match self.oauth.access().await {
+                    Ok(access) => repeat.headers_mut().insert(AUTHORIZATION, access.header.clone()),
+                    Err(refusal) => return Ok(refusal.verdict()),
+                };
+                self.exchange(repeat).await?
+            }
+            _ => answer,
+        };
+        Ok(verdict::verdict(&answer, self.clock.now()))
+    }
+
+    /// An access token, to see whether Google gives us one (the doctor's); and the time that its answer bears.
+    pub(crate) async fn try_credentials(&self) -> Result<Option<Timestamp>, Refusal> {
+        self.oauth.fetch().await.map(|(_, date)| date)
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Answer, Fault> {
+        let _start = self.start().await;
+        let result = transport::exchange(&self.client, request).await;
+        // A guess, both ways: being wrong costs a connection too many or a moment of waiting.
+        match &result {
+            Ok(_) => self.is_warm.store(true, Ordering::Relaxed),
+            Err(fault) if fault.is_of_connection => self.is_warm.store(false, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Waits while the connection is cold and enough others are warming it.
+    async fn start(&self) -> Option<SemaphorePermit<'_>> {
+        if self.is_warm.load(Ordering::Relaxed) {
+            return None;
+        }
+        let permit = self.cold_starts.acquire().await.ok()?;
+        // Warm meanwhile: the place goes on to the next who waits.
+        (!self.is_warm.load(Ordering::Relaxed)).then_some(permit)
+    }
+
+    fn request(&self, notification: &LeasedNotification, device_token: &str, access: &Access) -> Request {
+        let mut request = Request::new(Method::POST, self.url.clone());
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, access.header.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body(notification, device_token, self.clock.now()).into());
+        request
+    }
+}
+
+/// https, or http to a loopback address (a stand-in on this machine).
+fn safe(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    (url.scheme() == "https" || (url.scheme() == "http" && is_loopback)).then_some(url)
+}
+
+/// Also older ids, with a domain in front; never what would change a path.
+pub(crate) fn is_project_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b':');
+    (4..=64).contains(&text.len()) && text.bytes().all(allowed) && text.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+fn body(notification: &LeasedNotification, device_token: &str, now: Timestamp) -> Vec<u8> {
+    let is_withdrawn = notification.kind == NotificationKind::Withdrawn;
+    let message = Message {
+        token: device_token,
+        data: Data {
+            v: "1",
+            kind: notification.kind.as_str(),
+            notification_id: notification.id,
+            device_id: notification.device_id,
+            challenge_id: notification.challenge_id,
+        },
+        android: Android {
+            priority: if is_withdrawn { "NORMAL" } else { "HIGH" },
+            ttl: format!("{}s", payload::seconds_left(notification, now)),
+            collapse_key: payload::collapse_id(notification),
+        },
+    };
+    // A struct of strings and ids always serialises.
+    serde_json::to_vec(&Envelope { message }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

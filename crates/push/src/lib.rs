@@ -23,6 +23,8 @@ mod payload;
 mod report;
 mod senders;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod transport;
 mod webpush;
 

@@ -1,1 +1,169 @@
-//! Skeleton.
+//! HTTP to the providers: clients that are bounded in every direction, and what can go wrong on the way.
+//!
+//! No redirects, no proxies from the environment, a connect in 3 s, all in 8 s or what the lease has left; a
+//! connection that died silently is found by PING in 5 s; of an answer 16 KiB are read, whatever its length. A
+//! request that failed with its connection is repeated once at once, on another connection, with the same ids: a
+//! provider that had taken the first shows one notification. Later repeats are the dispatcher's.
+//!
+//! To type one more failure, see `fault`.
+
+mod fault;
+mod retry_after;
+
+use std::time::Duration;
+
+use countersign_proto::timestamp::Timestamp;
+use reqwest::{Certificate, Client, ClientBuilder, Request, Response, header::HeaderMap, redirect::Policy};
+
+pub(crate) use fault::Fault;
+pub(crate) use retry_after::{http_date, retry_after_millis};
+
+use crate::{
+    report::{Outcome, Reason},
+    settings::SettingsError,
+};
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// The longest that a push may take in all.
+pub(crate) const WHOLE: Duration = Duration::from_secs(8);
+/// What is left of a lease for storing the verdict.
+const STORING: Duration = Duration::from_millis(500);
+/// A body says why at its beginning, or never.
+const BODY: Duration = Duration::from_secs(2);
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// PINGs on an idle connection, too: the first push after a silent death must not be the one to find out.
+const PING_EVERY: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much a provider may send before it is read.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What every client has in common.
+pub(crate) fn builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(Duration::from_secs(300))
+        .pool_max_idle_per_host(8)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+}
+
+/// Builds a client that trusts the system's certificates and `extra`.
+pub(crate) fn build(builder: ClientBuilder, extra: &[Certificate]) -> Result<Client, SettingsError> {
+    // The only thing that can fail once the options are right is a system without certificates.
+    builder.tls_certs_merge(extra.iter().cloned()).build().map_err(|_| SettingsError::NoRoots)
+}
+
+/// Parses the extra certificates.
+pub(crate) fn certificates(pem: Option<&[u8]>) -> Result<Vec<Certificate>, SettingsError> {
+    let Some(pem) = pem else { return Ok(Vec::new()) };
+    match Certificate::from_pem_bundle(pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(SettingsError::ExtraCa),
+    }
+}
+
+/// What a provider answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// At most 16 KiB of it.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// What the provider asked for, in milliseconds from `now`.
+    pub(crate) fn retry_after_millis(&self, now: Timestamp) -> Option<i64> {
+        retry_after_millis(&self.headers, now)
+    }
+
+    /// A status that nobody documents: one that blames the message is final, any other may pass.
+    pub(crate) fn unexpected(&self, now: Timestamp) -> Outcome {
+        let reason = Reason::answered("unexpected-status", self.status);
+        match self.status {
+            400..=499 => Outcome::Rejected(reason),
+            _ => Outcome::Retry { after_millis: self.retry_after_millis(now), reason },
+        }
+    }
+}
+
+/// Sends `request`, and once more if its connection failed. Bounded by whoever calls: see [`within`].
+pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer, Fault> {
+    let repeat = request.try_clone();
+    let fault = match once(client, request).await {
+        Ok(answer) => return Ok(answer),
+        Err(fault) => fault,
+    };
+    match repeat {
+        // The broken connection has left the pool: this takes another.
+        Some(request) if fault.is_of_connection => once(client, request).await,
+        _ => Err(fault),
+    }
+}
+
+async fn once(client: &Client, request: Request) -> Result<Answer, Fault> {
+    let mut response = client.execute(request).await.map_err(|error| Fault::of(&error))?;
+    let status = response.status().as_u16();
+    let headers = std::mem::take(response.headers_mut());
+    Ok(Answer { status, headers, body: read(response).await })
+}
+
+/// The beginning of a body. One that breaks off or stalls is cut there: the status is known, and a verdict that needs
+/// more than that finds it missing. The rest is never read: dropping the response resets its stream.
+async fn read(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    // What a timeout leaves in `body` is what had come.
+    let _cut = tokio::time::timeout(BODY, async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = MAX_BODY_BYTES.saturating_sub(body.len());
+            body.extend(chunk.iter().take(room));
+            if chunk.len() >= room {
+                return;
+            }
+        }
+    })
+    .await;
+    body
+}
+
+/// What is left for a push that is leased until `leased_until`; `None` if it is not worth beginning.
+pub(crate) fn time_left(now: Timestamp, leased_until: Timestamp) -> Option<Duration> {
+    let left = Duration::from_millis(leased_until.millis_since(now)).checked_sub(STORING)?;
+    (!left.is_zero()).then_some(left.min(WHOLE))
+}
+
+/// Runs `work` for at most `limit`; then it is dropped, its request with it.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Fault::TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::NOW;
+
+    #[test]
+    fn a_push_takes_eight_seconds_at_most_and_leaves_time_to_store_its_verdict() {
+        let left = |millis| time_left(NOW, NOW.plus_millis(millis));
+        assert_eq!(left(10_000), Some(Duration::from_secs(8)));
+        assert_eq!(left(3_000), Some(Duration::from_millis(2_500)));
+        assert_eq!(left(500), None);
+        assert_eq!(left(-1), None);
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_said_so() {
+        for pem in ["", "-----BEGIN CERTIFICATE-----\nAAAA", "not a certificate"] {
+            assert_eq!(certificates(Some(pem.as_bytes())).err(), Some(SettingsError::ExtraCa), "{pem}");
+        }
+        assert!(certificates(None).is_ok());
+    }
+}

@@ -1,0 +1,227 @@
+//! What each of FCM's answers means (the documented error codes of HTTP v1; protocol 8.5).
+//!
+//! The code stands in `error.details` as an `FcmError`; without one `error.status` is what is left, and that never
+//! clears a token: a 404 that does not say `UNREGISTERED` is a wrong project or a proxy.
+
+use countersign_proto::timestamp::Timestamp;
+use serde::Deserialize;
+
+use crate::{
+    circuit::Health,
+    report::{Outcome, Reason},
+    transport::Answer,
+};
+
+const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
+
+#[derive(Default, Deserialize)]
+struct Body {
+    #[serde(default)]
+    error: Failure,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Failure {
+    status: String,
+    details: Vec<Detail>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Detail {
+    #[serde(rename = "@type")]
+    kind: String,
+    #[serde(rename = "errorCode")]
+    code: String,
+}
+
+/// An answer of success names the message.
+#[derive(Deserialize)]
+struct Sent {
+    name: String,
+}
+
+/// What Google means, from either place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Error {
+    /// An `FcmError`: said by FCM about this message.
+    OfFcm(&'static str),
+    /// A `google.rpc` status: said by whatever stands in front.
+    OfGoogle(&'static str),
+    Unknown,
+}
+
+/// FCM's codes and Google's statuses, and our words for them.
+const CODES: &[(&str, &str)] = &[
+    ("UNREGISTERED", "unregistered"),
+    ("INVALID_ARGUMENT", "invalid-argument"),
+    ("SENDER_ID_MISMATCH", "sender-id-mismatch"),
+    ("QUOTA_EXCEEDED", "quota-exceeded"),
+    ("UNAVAILABLE", "unavailable"),
+    ("INTERNAL", "internal"),
+    ("THIRD_PARTY_AUTH_ERROR", "third-party-auth-error"),
+    ("UNSPECIFIED_ERROR", "unspecified-error"),
+    ("RESOURCE_EXHAUSTED", "quota-exceeded"),
+    ("UNAUTHENTICATED", "unauthenticated"),
+    ("PERMISSION_DENIED", "permission-denied"),
+    ("NOT_FOUND", "not-found"),
+    ("DEADLINE_EXCEEDED", "deadline-exceeded"),
+];
+
+fn error(answer: &Answer) -> Error {
+    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let ours = |theirs: &str| CODES.iter().find(|(code, _)| *code == theirs).map(|(_, ours)| *ours);
+    let fcm = body.error.details.iter().find(|detail| detail.kind == FCM_ERROR).and_then(|detail| ours(&detail.code));
+    match (fcm, ours(&body.error.status)) {
+        (Some(code), _) => Error::OfFcm(code),
+        (None, Some(code)) => Error::OfGoogle(code),
+        (None, None) => Error::Unknown,
+    }
+}
+
+/// Whether it was the access token that was refused: a new one may do.
+pub(super) fn is_unauthenticated(answer: &Answer) -> bool {
+    answer.status == 401 && error(answer) != Error::OfFcm("third-party-auth-error")
+}
+
+pub(super) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
+    let status = answer.status;
+    let retry = |reason| Outcome::Retry { after_millis: answer.retry_after_millis(now), reason };
+    if status == 200 {
+        // A success that names no message is not FCM's: a portal's page, say.
+        return match serde_json::from_slice::<Sent>(&answer.body) {
+            Ok(sent) if !sent.name.is_empty() => (Outcome::Accepted, Health::Alive),
+            _ => {
+                let reason = Reason::answered("bad-response", status);
+                (retry(reason), Health::Failing(reason))
+            }
+        };
+    }
+    let trouble = |code| {
+        let reason = Reason::answered(code, status);
+        (retry(reason), Health::Refused(reason))
+    };
+    match error(answer) {
+        Error::OfFcm(code @ "unregistered") => (Outcome::TokenGone(Reason::answered(code, status)), Health::Alive),
+        Error::OfFcm(code @ ("invalid-argument" | "sender-id-mismatch"))
+        | Error::OfGoogle(code @ ("invalid-argument" | "sender-id-mismatch")) => {
+            (Outcome::Undeliverable(Reason::answered(code, status)), Health::Alive)
+        }
+        Error::OfFcm(code @ "third-party-auth-error")
+        | Error::OfGoogle(code @ ("unauthenticated" | "permission-denied" | "not-found" | "third-party-auth-error")) => {
+            trouble(code)
+        }
+        Error::OfFcm(code @ "quota-exceeded") | Error::OfGoogle(code @ "quota-exceeded") => {
+            (retry(Reason::answered(code, status)), Health::Unknown)
+        }
+        Error::OfFcm(code) | Error::OfGoogle(code) if status >= 500 => {
+            let reason = Reason::answered(code, status);
+            (retry(reason), Health::Failing(reason))
+        }
+        _ if status == 401 => trouble("unauthenticated"),
+        _ if status == 429 => (retry(Reason::answered("quota-exceeded", status)), Health::Unknown),
+        _ => match answer.unexpected(now) {
+            rejected @ Outcome::Rejected(_) => (rejected, Health::Unknown),
+            outcome => (outcome, outcome.reason().map_or(Health::Unknown, Health::Failing)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderMap, HeaderValue};
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::NOW;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, headers: HeaderMap::new(), body: body.as_bytes().to_vec() }
+    }
+
+    fn refused(status: u16, rpc: &str, code: &str) -> Answer {
+        let body = json!({"error": {"code": status, "message": "canary", "status": rpc,
+            "details": [{"@type": "type.googleapis.com/google.rpc.BadRequest"}, {"@type": FCM_ERROR, "errorCode": code}]}});
+        answer(status, &body.to_string())
+    }
+
+    #[test]
+    fn every_documented_error_has_its_verdict() {
+        let gone = |outcome: &Outcome| matches!(outcome, Outcome::TokenGone(_));
+        let undeliverable = |outcome: &Outcome| matches!(outcome, Outcome::Undeliverable(_));
+        let retry = |outcome: &Outcome| matches!(outcome, Outcome::Retry { .. });
+        type Check = fn(&Outcome) -> bool;
+        let rows: [(u16, &str, &str, Check, &str, &str); 8] = [
+            (404, "NOT_FOUND", "UNREGISTERED", gone, "unregistered", "alive"),
+            (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", undeliverable, "invalid-argument", "alive"),
+            (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", undeliverable, "sender-id-mismatch", "alive"),
+            (429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", retry, "quota-exceeded", "unknown"),
+            (503, "UNAVAILABLE", "UNAVAILABLE", retry, "unavailable", "failing"),
+            (500, "INTERNAL", "INTERNAL", retry, "internal", "failing"),
+            (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", retry, "third-party-auth-error", "refused"),
+            (500, "UNKNOWN", "UNSPECIFIED_ERROR", retry, "unspecified-error", "failing"),
+        ];
+        for (status, rpc, theirs, check, ours, health_word) in rows {
+            let (outcome, health) = verdict(&refused(status, rpc, theirs), NOW);
+            let reason = Reason::answered(ours, status);
+            assert!(check(&outcome) && outcome.reason() == Some(reason), "{theirs}: {outcome:?}");
+            let expected = match health_word {
+                "alive" => Health::Alive,
+                "failing" => Health::Failing(reason),
+                "refused" => Health::Refused(reason),
+                _ => Health::Unknown,
+            };
+            assert_eq!(health, expected, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_cleared_only_by_fcm_itself_and_in_so_many_words() {
+        for body in [
+            "",
+            "<html>404</html>",
+            r#"{"error":{"code":404,"status":"NOT_FOUND"}}"#,
+            r#"{"error":{"code":404,"status":"UNREGISTERED"}}"#,
+            r#"{"error":{"code":404,"details":[{"@type":"else","errorCode":"UNREGISTERED"}]}}"#,
+            r#"{"error":{"details":7}}"#,
+            r#"[]"#,
+        ] {
+            let (outcome, _) = verdict(&answer(404, body), NOW);
+            assert!(!matches!(outcome, Outcome::TokenGone(_)), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_account_that_may_not_send_is_trouble_for_all() {
+        let (_, health) = verdict(&answer(403, r#"{"error":{"status":"PERMISSION_DENIED"}}"#), NOW);
+        assert_eq!(health, Health::Refused(Reason::answered("permission-denied", 403)));
+        let (_, health) = verdict(&answer(401, "<html>"), NOW);
+        assert_eq!(health, Health::Refused(Reason::answered("unauthenticated", 401)));
+        assert!(is_unauthenticated(&answer(401, "")));
+        assert!(!is_unauthenticated(&refused(401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR")));
+    }
+
+    #[test]
+    fn a_success_names_its_message() {
+        assert_eq!(
+            verdict(&answer(200, r#"{"name":"projects/p/messages/1"}"#), NOW),
+            (Outcome::Accepted, Health::Alive)
+        );
+        for body in ["", "{}", "<html>welcome</html>", r#"{"name":""}"#] {
+            let (outcome, _) = verdict(&answer(200, body), NOW);
+            assert_eq!(outcome, Outcome::retry(Reason::answered("bad-response", 200)), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_documents_is_typed_and_a_pause_is_passed_on() {
+        let unexpected = |status| Reason::answered("unexpected-status", status);
+        assert_eq!(verdict(&answer(418, "canary"), NOW).0, Outcome::Rejected(unexpected(418)));
+        assert_eq!(verdict(&answer(302, "canary"), NOW).0, Outcome::retry(unexpected(302)));
+        let mut busy = answer(503, "<html>busy</html>");
+        busy.headers.insert("retry-after", HeaderValue::from_static("3"));
+        let expected = Outcome::Retry { after_millis: Some(3_000), reason: unexpected(503) };
+        assert_eq!(verdict(&busy, NOW), (expected, Health::Failing(unexpected(503))));
+    }
+}
