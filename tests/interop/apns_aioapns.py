@@ -1,7 +1,7 @@
 """aioapns sends to the stand-in of APNs: each tells the other what Apple's documents say.
 
-Usage: apns_aioapns.py READY.json. The stand-in must be a fresh one: a key may show one provider token
-in 20 minutes.
+Usage: apns_aioapns.py READY.json. The stand-in must be a fresh one, with two topics: a key may
+show one provider token in 20 minutes.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def client(stand_in: StandIn, **changes) -> APNs:
         "key": Path(stand_in.ready["key_file"]).read_text(),
         "key_id": stand_in.ready["key_id"],
         "team_id": stand_in.ready["team_id"],
-        "topic": stand_in.ready["topic"],
+        "topic": stand_in.ready["topics"][0],
         "ssl_context": ssl.create_default_context(cafile=stand_in.ca_file),
         "max_connection_attempts": 1,
     }
@@ -85,7 +85,9 @@ async def accepts_what_is_right(stand_in: StandIn, apns: APNs, token: str) -> No
 
 async def refuses_what_is_wrong(stand_in: StandIn, apns: APNs, token: str) -> None:
     await refused(apns, "a topic that is not ours", ("400", "TopicDisallowed"),
-                  device_token=token, apns_topic="org.example.other")
+                  device_token=token, apns_topic="org.example.nobodys")
+    await refused(apns, "another topic of ours", ("400", "DeviceTokenNotForTopic"),
+                  device_token=token, apns_topic=stand_in.ready["topics"][1])
     await refused(apns, "a token that is none", ("400", "BadDeviceToken"), device_token="none")
     await refused(apns, "no token", ("400", "MissingDeviceToken"), device_token="")
     await refused(apns, "a priority that is none", ("400", "BadPriority"), device_token=token, priority=7)
@@ -135,12 +137,12 @@ async def main(ready_file: str) -> None:
     token = stand_in.register()["token"]
     apns = client(stand_in)
     await accepts_what_is_right(stand_in, apns, token)
-    accepted = len(stand_in.received(token))
+    accepted = stand_in.status()["accepted"]
     await refuses_what_is_wrong(stand_in, apns, token)
     await scripts_what_apple_says(stand_in, apns, token)
     apns.pool.close()
     await checks_who_sends(stand_in, token)
-    CHECKS.equal("nothing that was refused was received", len(stand_in.received(token)), accepted)
+    CHECKS.equal("nothing that was refused was received", stand_in.status()["accepted"], accepted)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 // @parse/node-apn sends to the stand-in of APNs: each tells the other what Apple's documents say.
 //
 // Usage: node apns_node.js READY.json, with NODE_PATH naming the folder of its packages. The stand-in must
-// be a fresh one: a key may show one provider token in 20 minutes. A check that does not hold ends the
-// program with status 1 at once.
+// be a fresh one, with two topics: a key may show one provider token in 20 minutes. A check that does not
+// hold ends the program with status 1 at once.
 'use strict';
 
 const assert = require('node:assert/strict');
@@ -44,7 +44,7 @@ function provider(changes = {}, options = {}) {
 const ALERT = { alert: { 'title-loc-key': 'TITLE', 'loc-key': 'BODY' }, sound: 'default' };
 
 function notification(changes = {}) {
-  return new apn.Notification({ topic: standIn.topic, pushType: 'alert', aps: ALERT, ...changes });
+  return new apn.Notification({ topic: standIn.topics[0], pushType: 'alert', aps: ALERT, ...changes });
 }
 
 async function refused(from, device, sentence, changes, status, reason) {
@@ -66,7 +66,7 @@ async function acceptsWhatIsRight(from, device) {
   const { stream, ...push } = pushes.at(-1).push;
   check('it arrived as it was sent', push, {
     apns_id: id,
-    topic: standIn.topic,
+    topic: standIn.topics[0],
     push_type: 'alert',
     priority: 10,
     expiration: expiry,
@@ -84,7 +84,8 @@ async function acceptsWhatIsRight(from, device) {
 
 async function refusesWhatIsWrong(from, device) {
   const wrong = (...rest) => refused(from, device, ...rest);
-  await wrong('a topic that is not ours', { topic: 'org.example.other' }, 400, 'TopicDisallowed');
+  await wrong('a topic that is not ours', { topic: 'org.example.nobodys' }, 400, 'TopicDisallowed');
+  await wrong('another topic of ours', { topic: standIn.topics[1] }, 400, 'DeviceTokenNotForTopic');
   await wrong('no topic', { topic: undefined }, 400, 'MissingTopic');
   await refused(from, 'none', 'a token that is none', {}, 400, 'BadDeviceToken');
   await wrong('a push type that is none', { pushType: 'shout' }, 400, 'InvalidPushType');
@@ -122,11 +123,10 @@ async function main() {
   const { token: device } = await control('/register', {});
   const from = provider();
   await acceptsWhatIsRight(from, device);
-  const received = async () => (await control(`/pushes/${device}`)).pushes.length;
-  const before = await received();
+  const before = (await control('/status')).accepted;
   await refusesWhatIsWrong(from, device);
   await checksWhoSends(device);
-  check('of all that only the repeated one was received', (await received()) - before, 1);
+  check('of all that only the repeated one was received', (await control('/status')).accepted - before, 1);
   for (const one of open) one.shutdown();
 }
 

@@ -68,14 +68,11 @@ class StandIn:
         self._ask(f"/script/{token}", list(behaviours))
 
     def pushes(self, token: str, after: int = 0) -> list[dict]:
-        """What it accepted for `token`: held until there is something, up to the deadline."""
+        """What it accepted for `token`, the first fifty: held until there is something, up to the deadline."""
         return self._ask(f"/pushes/{token}?after={after}&wait={DEADLINE_SECONDS}")["pushes"]
 
-    def received(self, token: str) -> list[dict]:
-        """The same, as of now."""
-        return self._ask(f"/pushes/{token}")["pushes"]
-
     def status(self) -> dict:
+        """What it has counted."""
         return self._ask("/status")
 
     def _ask(self, path: str, body: object = None):

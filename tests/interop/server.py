@@ -102,7 +102,7 @@ additional_networks = ["127.0.0.0/8"]
 key_file = "{apns.ready['key_file']}"
 key_id = "{apns.ready['key_id']}"
 team_id = "{apns.ready['team_id']}"
-topic = "{apns.ready['topic']}"
+topic = "{apns.ready['topics'][0]}"
 environment = "sandbox"
 base_url = "{apns.base_url}"
 [push.fcm.stand-in]

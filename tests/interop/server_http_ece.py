@@ -25,15 +25,15 @@ from server import Server, push_settings
 
 CHECKS = Checks("http-ece")
 DAY_SECONDS = 24 * 3_600
-# Nothing of these may reach a provider, in any form.
-USER = {"external_id": "canary-4711", "display_name": "Canary Lovelace"}
+# Nothing of these may reach a provider.
+USER = {"external_id": "canary-employee", "display_name": "Canary Lovelace"}
 QUESTION = {
     "user": {"external_id": USER["external_id"]}, "application": "Canary VPN", "action": "canary.sign_in",
     "message": "Canary message", "client_reference": "canary-reference", "ttl_seconds": 300,
     "context": {"ip": "203.0.113.77", "location": "Canary Islands", "user_agent": "CanaryBrowser"},
     "details": [{"label": "Canary label", "value": "Canary value"}],
 }
-CANARIES = re.compile(rb"canary|lovelace|4711|203\.0\.113\.77", re.IGNORECASE)
+CANARIES = re.compile(rb"canary|lovelace|203\.0\.113\.77", re.IGNORECASE)
 
 
 class Browser:
@@ -99,7 +99,7 @@ def checks_content(request: Received, payload: dict, browser: Browser, device: d
     number = challenge["number"]
     whole = json.dumps([request.path, request.headers, payload])
     CHECKS.that("the number to be typed is not in it", number not in whole, whole)
-    # The digest, the record's size and the length of the key id, as RFC 8188 writes them.
+    # RFC 8188, section 2.1: salt (16), record size (4), length of the key id (1), key id.
     size, id_length = int.from_bytes(request.body[16:20], "big"), request.body[20]
     CHECKS.that("it is one record", 18 <= len(request.body) - 86 <= size and id_length == 65, (size, id_length))
     CHECKS.that("no push service finds it too long", len(request.body) <= 4_096, len(request.body))
@@ -120,8 +120,9 @@ def checks_headers(request: Received, browser: Browser, challenge: dict) -> None
     CHECKS.equal("it says how it is encrypted, and that it is urgent", found, ("aes128gcm", "high"))
     left = seconds_left(challenge)
     CHECKS.that("it is kept no longer than the challenge", left - 5 <= int(headers["ttl"]) <= left + 1, headers["ttl"])
-    CHECKS.that("its topic is one (RFC 8030, section 5.4), and not the challenge's id",
-                bool(re.fullmatch("[A-Za-z0-9_-]{1,32}", headers["topic"])), headers.get("topic"))
+    topic = headers["topic"]
+    CHECKS.that("its topic is one (RFC 8030, section 5.4)", bool(re.fullmatch("[A-Za-z0-9_-]{1,32}", topic)), topic)
+    CHECKS.that("and not the challenge's id", challenge["id"].replace("-", "") not in topic.replace("-", ""), topic)
 
 
 def checks_sender(request: Received, receiver: Receiver, server: Server) -> None:

@@ -4,8 +4,16 @@
 //! To follow one more: put it where a caller would, and hand it to [`Cage::watch`].
 
 use countersign_proto::{jose::base64url, push::PushBinding};
-use countersign_simulator::phone::EnrollOptions;
-use countersign_tests::{ApiClient, Db, Reply, forge, path_of, text};
+use countersign_simulator::{
+    phone::EnrollOptions,
+    stand_in::{Behaviour, system_clock},
+    webpush,
+};
+use countersign_tests::{
+    ApiClient, Db, Reply, forge, path_of,
+    providers::{Providers, TOPIC},
+    text,
+};
 use reqwest::{
     Method,
     header::{AUTHORIZATION, CONTENT_TYPE},
@@ -74,33 +82,25 @@ fn without_times(logs: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn push_bindings(cage: &mut Cage) -> Vec<PushBinding> {
-    let p256dh = base64url::encode(forge_point());
-    let apns = "c0ffee00".repeat(8);
+const APNS_TOKEN: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
+const FCM_TOKEN: &str = "canary-fcm-token:APA91bCanary";
+
+fn push_bindings(cage: &mut Cage, browser: &webpush::Subscription) -> Vec<PushBinding> {
     let bindings = [
-        json!({"channel": "fcm", "token": "canary-fcm-token:APA91bCanary"}),
-        json!({"channel": "webpush", "endpoint": "https://push.example/canary-endpoint-secret", "p256dh": p256dh,
-            "auth": base64url::encode("canary-auth-0016")}),
-        json!({"channel": "apns", "token": apns, "topic": "canary.example.topic", "environment": "sandbox"}),
+        json!({"channel": "fcm", "token": FCM_TOKEN}),
+        browser.binding(),
+        json!({"channel": "apns", "token": APNS_TOKEN, "topic": TOPIC, "environment": "production"}),
     ];
-    cage.watch("APNs token", &apns);
-    cage.watch("APNs topic", "canary.example.topic");
+    cage.watch("APNs token", APNS_TOKEN);
     cage.watch("FCM token", "canary-fcm-token");
-    cage.watch("Web Push endpoint", "canary-endpoint-secret");
-    cage.watch("Web Push key", &p256dh);
-    cage.watch("Web Push auth", &base64url::encode("canary-auth-0016"));
+    cage.watch("Web Push endpoint", &browser.id);
+    cage.watch("Web Push key", &browser.p256dh);
+    cage.watch("Web Push auth", &browser.auth);
     bindings.into_iter().map(|binding| serde_json::from_value(binding).unwrap()).collect()
 }
 
-/// Some public key: an uncompressed point.
-fn forge_point() -> Vec<u8> {
-    let key = countersign_proto::jose::SigningKey::generate().unwrap().public_key().to_jwk();
-    let coordinates = [&key.x, &key.y].map(|coordinate| base64url::decode(coordinate).unwrap());
-    [vec![4], coordinates[0].clone(), coordinates[1].clone()].concat()
-}
-
 /// A whole life: enrollment, push, a wrong number, an approval, a denial, replays, refusals.
-async fn live(client: &ApiClient, cage: &mut Cage) -> Vec<Reply> {
+async fn live(client: &ApiClient, cage: &mut Cage, providers: &Providers) -> Vec<Reply> {
     cage.watch("API key", &client.key);
     cage.watch("external id", "canary-external-id");
     cage.watch("display name", "Canary Display Name");
@@ -110,7 +110,8 @@ async fn live(client: &ApiClient, cage: &mut Cage) -> Vec<Reply> {
     let enrollment = client.create_enrollment(json!({"user": user})).await;
     cage.watch("ticket", text(&enrollment, "ticket"));
     cage.watch("device name", "Canary Phone");
-    let bindings = push_bindings(cage);
+    let browser = providers.webpush.subscribe().unwrap();
+    let bindings = push_bindings(cage, &browser);
     let options = EnrollOptions { push: bindings[0].clone(), ..EnrollOptions::named("Canary Phone").with_uv_key() };
     let device = client.claim(&enrollment, options.clone()).await;
     let code = device.registration().confirmation_code.clone().unwrap();
@@ -121,12 +122,27 @@ async fn live(client: &ApiClient, cage: &mut Cage) -> Vec<Reply> {
     client.confirm(&enrollment, &code).await.ok(200);
     errors.push(client.http().artefact(Method::POST, "/v1/device/registrations", "canary-body.canary.canary").await);
     cage.watch("a broken artefact", "canary-body");
-    for binding in bindings.into_iter().skip(1) {
-        // APNs is not configured for this tenant: a refusal that must not repeat the token.
+    let unknown = json!({"channel": "apns", "token": APNS_TOKEN, "topic": "org.unknown", "environment": "sandbox"});
+    let unknown = serde_json::from_value(unknown).unwrap();
+    for binding in bindings.into_iter().skip(1).chain([unknown]) {
+        // The last is not configured: a refusal that must not repeat the token.
         let claims = device.claims_with(json!({"push": binding}));
         let token = device.sign(countersign_proto::jose::Kind::PushUpdate, &claims).unwrap();
         cage.watch("push update", &token);
-        errors.push(client.http().artefact(Method::PUT, "/v1/device/push", token).await);
+        let reply = client.http().artefact(Method::PUT, "/v1/device/push", token).await;
+        if reply.status == 200 {
+            // Each channel rings once, and once more after its provider has had trouble.
+            providers.apns.script(APNS_TOKEN, [Behaviour::status(503)]);
+            providers.webpush.script(&browser.id, [Behaviour::status(503)]);
+            let challenge = client.plain_challenge("canary-external-id").await;
+            match &binding {
+                PushBinding::Apns { .. } => drop(providers.next_apns(APNS_TOKEN, "challenge").await),
+                PushBinding::Webpush { .. } => drop(providers.next_webpush(&browser, "challenge").await),
+                PushBinding::Fcm { .. } | PushBinding::None => {}
+            }
+            device.deny(&device.pending_of(&challenge).await, None).await.unwrap();
+        }
+        errors.push(reply);
     }
 
     for number_is_right in [false, true] {
@@ -221,11 +237,12 @@ async fn provoke(client: &ApiClient, cage: &mut Cage) -> Vec<Reply> {
 }
 
 async fn nothing_escapes(db: Db, filter: &str) {
-    let program = Program::on(db).await.set("log.filter", filter);
+    let providers = Providers::start_by(system_clock()).await;
+    let program = Program::on(db).await.set("log.filter", filter).ringing(&providers);
     let server = program.serve().await;
     let client = program.client(&server, "admin").await;
     let mut cage = Cage::default();
-    let errors = live(&client, &mut cage).await;
+    let errors = live(&client, &mut cage, &providers).await;
     over_http_2(&server, &client).await;
     let metrics = server.metrics().await;
     let finished = server.stop().await;
@@ -243,6 +260,16 @@ async fn nothing_escapes(db: Db, filter: &str) {
     // A silent server would pass: it must have said a lot.
     assert!(logs.lines().count() > 50, "{logs}");
     cage.check("the log", &logs);
+    for name in ["apns.p8", "fcm.json"] {
+        let credential = std::fs::read_to_string(providers.file(name)).unwrap();
+        // A line of the key within its PEM, which JSON writes with `\n`.
+        let line = credential.split(['\n', '\\']).find(|part| part.len() > 60 && !part.contains(' ')).unwrap();
+        assert!(!logs.contains(&line[5..45]), "{name} is in the log");
+    }
+    // The tokens that our senders show to providers are secrets, too.
+    assert!(!logs.contains("bearer eyJ") && !logs.contains("Bearer stand-in.") && !logs.contains("vapid t="), "{logs}");
+    assert_eq!(providers.apns.accepted_count().min(1) + providers.webpush.accepted_count().min(1), 2);
+    providers.stop().await;
 }
 
 /// HTTP/2 has a log of its own, down to single headers.

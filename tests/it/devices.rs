@@ -2,7 +2,7 @@
 
 use countersign_proto::{jose::Kind, push::PushBinding, vocabulary::RevokeReason};
 use countersign_simulator::phone::EnrollOptions;
-use countersign_tests::{both, text};
+use countersign_tests::{both, providers::both_with_providers, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ async fn an_unconfirmed_device_may_deregister_and_update_its_push() {
 
 #[tokio::test]
 async fn a_push_update_counts_once_and_its_token_is_never_shown() {
-    both(async |app| {
+    both_with_providers(async |app, _| {
         let idp = app.admin().await;
         let phone = idp.enroll("ada").await;
         let push = json!({"channel": "fcm", "token": "canary-push-token"});

@@ -18,7 +18,7 @@ use countersign::{
     signing::ServerKeys,
 };
 use countersign_core::entropy::Entropy as _;
-use countersign_tests::{ApiClient, Database, Db, text};
+use countersign_tests::{ApiClient, Database, Db, providers::Providers, text};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
@@ -70,6 +70,11 @@ impl Program {
         let name = format!("COUNTERSIGN__{}", setting.to_uppercase().replace('.', "__"));
         self.settings.insert(name, value.to_owned());
         self
+    }
+
+    /// The same, ringing phones at these stand-ins.
+    pub(crate) fn ringing(self, providers: &Providers) -> Self {
+        providers.settings().iter().fold(self, |program, (setting, value)| program.set(setting, value))
     }
 
     /// A program to be started: its settings are all the environment that it has.

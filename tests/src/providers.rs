@@ -7,7 +7,7 @@ use countersign_proto::{push::PushBinding, vocabulary::ApnsEnvironment};
 use countersign_simulator::{
     apns, fcm,
     phone::EnrollOptions,
-    stand_in::{Certificates, Common},
+    stand_in::{Certificates, Clock, Common},
     webpush,
 };
 use serde_json::{Value, json};
@@ -45,17 +45,18 @@ pub async fn both_with_providers(story: impl AsyncFn(&TestApp, &Providers)) {
 }
 
 impl Providers {
-    /// Starts them.
+    /// Starts them under the clock of a test.
     pub async fn start(clock: &TestClock) -> Self {
+        let clock = clock.clone();
+        Self::start_by(Arc::new(move || clock.time().as_seconds())).await
+    }
+
+    /// Starts them under a clock that tells unix seconds.
+    pub async fn start_by(clock: Clock) -> Self {
         let certificates = Certificates::generate().unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificates.ca_pem()).unwrap();
-        let clock = clock.clone();
-        let common = Common {
-            certificates: Some(certificates),
-            clock: Arc::new(move || clock.time().as_seconds()),
-            ..Common::default()
-        };
+        let common = Common { certificates: Some(certificates), clock, ..Common::default() };
         let key = apns::DeveloperKey::generate("KEY0000001", "TEAM000001").unwrap();
         std::fs::write(folder.path().join("apns.p8"), &key.private_pem).unwrap();
         let options = apns::Options { common: common.clone(), ..apns::Options::new(key, TOPIC) };
@@ -89,6 +90,24 @@ impl Providers {
             tenants: Vec::new(),
         };
         push.fcm.insert("main".to_owned(), fcm);
+    }
+
+    /// The same settings by their names, as a program gets them from its environment.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let port = self.webpush.base_url().rsplit(':').next().unwrap();
+        let file = |name| self.file(name).display().to_string();
+        vec![
+            ("push.extra_ca_file", file("ca.pem")),
+            ("push.webpush.additional_networks", "[\"127.0.0.0/8\"]".to_owned()),
+            ("push.webpush.additional_ports", format!("[{port}]")),
+            ("push.apns.main.key_file", file("apns.p8")),
+            ("push.apns.main.key_id", "KEY0000001".to_owned()),
+            ("push.apns.main.team_id", "TEAM000001".to_owned()),
+            ("push.apns.main.topic", TOPIC.to_owned()),
+            ("push.apns.main.base_url", self.apns.base_url().to_owned()),
+            ("push.fcm.main.service_account_file", file("fcm.json")),
+            ("push.fcm.main.base_url", self.fcm.base_url().to_owned()),
+        ]
     }
 
     /// A file of the stand-ins' folder, credentials among them.
