@@ -21,6 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use countersign_proto::vocabulary::ApnsEnvironment;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -42,13 +43,16 @@ pub struct Options {
     pub topics: Vec<String>,
     /// How seldom a key may show a new provider token, in seconds; Apple's 20 minutes. 0: always.
     pub token_update_seconds: i64,
+    /// Which of Apple's services it is, for the devices that register at its control port.
+    pub environment: ApnsEnvironment,
 }
 
 impl Options {
     /// One developer key and one topic.
     pub fn new(key: DeveloperKey, topic: &str) -> Self {
         let (keys, topics) = (vec![key], vec![topic.to_owned()]);
-        Self { common: Common::default(), keys, topics, token_update_seconds: 20 * 60 }
+        let environment = ApnsEnvironment::Sandbox;
+        Self { common: Common::default(), keys, topics, token_update_seconds: 20 * 60, environment }
     }
 }
 
@@ -78,6 +82,7 @@ pub struct Push {
 /// What an APNs knows.
 #[derive(Debug)]
 pub struct Apns {
+    environment: ApnsEnvironment,
     topics: HashSet<String>,
     tokens: ProviderTokens,
     registry: Mutex<HashMap<String, Registered>>,
@@ -97,7 +102,7 @@ struct Registered {
 /// # Errors
 /// If the port cannot be bound or no certificate be made.
 pub async fn start(options: Options) -> io::Result<Handle> {
-    let Options { common, keys, topics, token_update_seconds } = options;
+    let Options { common, keys, topics, token_update_seconds, environment } = options;
     if common.plain_http {
         return Err(io::Error::other("APNs speaks TLS only"));
     }
@@ -105,6 +110,7 @@ pub async fn start(options: Options) -> io::Result<Handle> {
     let tls = certificates.as_ref().map(|certificates| certificates.server_config(&["h2"])).transpose()?;
     let (port, control_port) = (Port::bind(common.port, tls).await?, Port::bind(common.control_port, None).await?);
     let apns = Apns {
+        environment,
         topics: topics.into_iter().collect(),
         tokens: ProviderTokens::new(keys, token_update_seconds),
         registry: Mutex::default(),
@@ -173,7 +179,7 @@ impl Provider for Apns {
         let random: [u8; 32] = clock::random().map_err(|error| error.to_string())?;
         let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         apns.register(&token, topic);
-        Ok(json!({"channel": "apns", "token": token, "topic": topic, "environment": "sandbox"}))
+        Ok(json!({"channel": "apns", "token": token, "topic": topic, "environment": apns.environment}))
     }
 
     fn counts(&self) -> Value {

@@ -1,5 +1,6 @@
 //! `countersign-simulator apns`.
 
+use countersign_proto::vocabulary::{ApnsEnvironment, Word as _};
 use countersign_simulator::apns::{DeveloperKey, Options, start};
 use serde_json::json;
 
@@ -20,6 +21,9 @@ pub(super) struct Args {
     /// Ten letters and digits.
     #[arg(long, default_value = "TEAM000001")]
     team_id: String,
+    /// Which of Apple's services it is: production or sandbox.
+    #[arg(long, default_value = "sandbox")]
+    environment: ApnsEnvironment,
     /// How seldom a key may show a new provider token, in seconds; 0: always.
     #[arg(long, default_value_t = 1_200)]
     token_update_seconds: i64,
@@ -29,13 +33,14 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
-    let Args { common, topic: topics, key_id, team_id, token_update_seconds, goaway_every } = arguments;
+    let Args { common, topic: topics, key_id, team_id, token_update_seconds, goaway_every, environment } = arguments;
     let place = common.place()?;
     let key = DeveloperKey::generate(&key_id, &team_id)?;
     let key_file = place.write(&format!("AuthKey_{key_id}.p8"), &key.private_pem)?;
     let mut options = common.options();
     options.goaway_every = goaway_every;
-    let options = Options { common: options, keys: vec![key], topics: topics.clone(), token_update_seconds };
+    let options =
+        Options { common: options, keys: vec![key], topics: topics.clone(), token_update_seconds, environment };
     let handle = start(options).await?;
     let mut settings = String::new();
     for (index, topic) in topics.iter().enumerate() {
@@ -43,7 +48,8 @@ pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
         let (key_file, key_id, team_id, topic) = (quoted(&key_file), quoted(&key_id), quoted(&team_id), quoted(topic));
         settings.push_str(&format!(
             "[push.apns.{name}]\nkey_file = {key_file}\nkey_id = {key_id}\nteam_id = {team_id}\ntopic = {topic}\n\
-             environment = \"sandbox\"\nbase_url = {}\n",
+             environment = {}\nbase_url = {}\n",
+            quoted(environment.as_str()),
             quoted(base_url)
         ));
     }

@@ -12,6 +12,14 @@ async fn a_good_assertion_gets_an_access_token() {
 }
 
 #[tokio::test]
+async fn an_assertion_may_name_googles_own_endpoint_as_googles_clients_do() {
+    let rig = Rig::new().await;
+    let mut claims = rig.claims();
+    claims["aud"] = json!("https://oauth2.googleapis.com/token");
+    assert_eq!(rig.exchange_assertion(&rig.sign(&rig.header(), &claims)).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_wrong_assertion_is_refused_in_googles_form() {
     let rig = Rig::new().await;
     let with = |name: &str, value: Value| {
@@ -30,7 +38,7 @@ async fn a_wrong_assertion_is_refused_in_googles_form() {
     let expired = json!(now - 1);
     let rows = [
         (with("iss", json!("somebody@else")), "invalid_grant"),
-        (with("aud", json!("https://oauth2.googleapis.com/token")), "invalid_grant"),
+        (with("aud", json!("https://oauth2.googleapis.com/token/other")), "invalid_grant"),
         (with("aud", json!([rig.text("token_uri")])), "invalid_grant"),
         (with("exp", json!(now + 3_601)), "invalid_grant"),
         (with("exp", expired), "invalid_grant"),
