@@ -1,5 +1,5 @@
 # Thin names for what the scripts and the binary do. `make` alone explains them.
-.PHONY: help demo test run check tools
+.PHONY: help demo test run check interop tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,6 +17,9 @@ run: tools ## the server, with its defaults: 127.0.0.1:8080, SQLite in ./data
 
 check: ## format, lints, documents, licences, and the arrows between the crates
 	@scripts/check.sh
+
+interop: ## independent push clients against the stand-ins, and against what the server sends
+	@scripts/interop.sh
 
 tools:
 	@scripts/ensure-build-tools.sh
