@@ -93,8 +93,7 @@ impl Pushing {
     /// [`PushingError`].
     pub async fn open(settings: &Settings, surroundings: Surroundings) -> Result<Self, PushingError> {
         let (push, digest) = read(&settings.push, &surroundings).await?;
-        let senders =
-            Senders::new(push, Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy))?;
+        let senders = Senders::new(push, Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy))?;
         Ok(Self {
             settings: settings.clone(),
             surroundings,

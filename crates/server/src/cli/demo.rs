@@ -11,7 +11,9 @@ mod enrollment;
 mod house;
 mod identity_provider;
 mod proof;
+mod providers;
 mod refusals;
+mod ringing;
 mod story;
 
 use std::{
@@ -119,12 +121,16 @@ async fn tell(story: &mut Story) -> Result<(), DemoError> {
     let page = house.sign_in_page(story).await?;
 
     story.chapter("Enrollment")?;
-    let phone = enrollment::tell(story, &page).await?;
+    let mut inbox = house.providers().iphone().await?;
+    let phone = enrollment::tell(story, &page, inbox.binding()).await?;
 
     story.chapter("A sign-in")?;
     let approved = approval::tell(story, &page, &phone).await?;
     let proof = proof::keep(story, &page, &approved, house.folder()).await?;
     proof.verify(story, &phone)?;
+
+    story.chapter("Two phones ring")?;
+    ringing::tell(story, &page, house.providers(), (&phone, &mut inbox)).await?;
 
     story.chapter("What else may happen")?;
     refusals::not_me(story, &page, &phone).await?;

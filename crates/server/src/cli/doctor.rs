@@ -39,7 +39,12 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
     let mut findings = vec![Finding {
         name: "database".to_owned(),
         check: "opens",
-        outcome: desk.store.check_ready(SystemClock.now()).await.map(|()| "it takes a durable write".to_owned()).map_err(|error| error.to_string()),
+        outcome: desk
+            .store
+            .check_ready(SystemClock.now())
+            .await
+            .map(|()| "it takes a durable write".to_owned())
+            .map_err(|error| error.to_string()),
     }];
     findings.extend(credential_files(context));
     findings.extend(senders(context, &desk).await);

@@ -113,7 +113,10 @@ impl KeyFile {
         let mac_is_long_enough = base64url::decode(self.mac_key.as_str()).is_some_and(|key| key.len() == 32);
         let vapid = self.vapid_key();
         let vapid_is_a_key = SigningKey::from_private_bytes(&vapid).is_ok();
-        self.version == 1 && mac_is_long_enough && vapid_is_a_key && self.keys.iter().all(|key| key.signing_key().is_some())
+        self.version == 1
+            && mac_is_long_enough
+            && vapid_is_a_key
+            && self.keys.iter().all(|key| key.signing_key().is_some())
     }
 
     /// The newest key that may sign at `now`; the oldest if the clock stands before all of them.

@@ -2,17 +2,18 @@
 
 use countersign_proto::{
     api::enrollments::EnrollmentCreated,
-    vocabulary::{DeviceStatus, EnrollmentStatus, Word as _},
+    push::PushBinding,
+    vocabulary::{DeviceStatus, EnrollmentStatus, Platform, Word as _},
 };
 use countersign_simulator::{Phone, phone::EnrollOptions};
 
 use super::{DemoError, identity_provider::IdentityProvider, refused, story::Story};
 use crate::cli::{device::surroundings, terminal_qr};
 
-/// Invites, registers, confirms.
-pub(super) async fn tell(story: &mut Story, page: &IdentityProvider) -> Result<Phone, DemoError> {
+/// Invites, registers, confirms. `push`: where the phone is rung.
+pub(super) async fn tell(story: &mut Story, page: &IdentityProvider, push: PushBinding) -> Result<Phone, DemoError> {
     let invitation = invite(story, page).await?;
-    let (phone, code) = register(story, &invitation.enrollment_uri).await?;
+    let (phone, code) = register(story, &invitation.enrollment_uri, push).await?;
     confirm(story, page, &invitation, &phone, &code).await?;
     Ok(phone)
 }
@@ -36,12 +37,14 @@ async fn invite(story: &mut Story, page: &IdentityProvider) -> Result<Enrollment
     Ok(invitation)
 }
 
-async fn register(story: &mut Story, enrollment_uri: &str) -> Result<(Phone, String), DemoError> {
+async fn register(story: &mut Story, enrollment_uri: &str, push: PushBinding) -> Result<(Phone, String), DemoError> {
     story.step(
         "Ada's phone scans it, makes a P-256 key that never leaves it, and registers with a proof that it holds \
          the key.",
     )?;
-    let phone = Phone::enroll(enrollment_uri, EnrollOptions::named("Ada's phone"), surroundings()).await?;
+    let mut options = EnrollOptions { push, ..EnrollOptions::named("Ada's phone") };
+    options.device.platform = Platform::Ios;
+    let phone = Phone::enroll(enrollment_uri, options, surroundings()).await?;
     let code = phone.registration().confirmation_code.clone().unwrap_or_default();
     let is_code = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
     story.check(

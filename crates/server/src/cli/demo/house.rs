@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use tempfile::TempDir;
 
-use super::{DemoError, Story, identity_provider::IdentityProvider};
+use super::{DemoError, Story, identity_provider::IdentityProvider, providers::Providers};
 use crate::{
     app::{self, Running},
     cli::{CliError, Context, Desk, api_client, tenant},
@@ -22,21 +22,27 @@ const SCOPES: &str = "enrollments,challenges,devices:read,devices:write,audit:re
 pub(super) struct House {
     context: Context,
     running: Running,
+    providers: Providers,
     folder: TempDir,
 }
 
 impl House {
     /// Starts the server.
     pub(super) async fn open(story: &mut Story) -> Result<Self, DemoError> {
-        story.step("A server starts, with an empty database and a signing key of its own.")?;
+        story.step(
+            "A server starts, with an empty database and a signing key of its own; beside it stand-ins of Apple's and \
+             Google's push services.",
+        )?;
         let began_at = SystemClock.now();
         let folder = tempfile::Builder::new().prefix("countersign-demo-").tempdir()?;
-        let settings = settings(folder.path())?;
+        let providers = Providers::start(folder.path()).await?;
+        let mut settings = settings(folder.path())?;
+        providers.configure(&mut settings.push, folder.path());
         // Whatever is worth a line is an error here; it goes to stderr, not into the story.
         telemetry::init_logs(&settings.log).map_err(CliError::from)?;
         let running = app::start(&settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), None);
         let running = running.await.map_err(CliError::from)?;
-        let house = Self { context: Context { settings, json: false }, running, folder };
+        let house = Self { context: Context { settings, json: false }, running, providers, folder };
         let millis = SystemClock.now().millis_since(began_at);
         let issuer = house.issuer();
         let is_ready = IdentityProvider::new(&issuer, String::new())?.is_ready().await?;
@@ -47,6 +53,11 @@ impl House {
     /// The public URL.
     fn issuer(&self) -> String {
         self.context.settings.issuer_at(self.running.address)
+    }
+
+    /// Apple's and Google's stand-ins.
+    pub(super) fn providers(&self) -> &Providers {
+        &self.providers
     }
 
     /// Where the demo may put files.

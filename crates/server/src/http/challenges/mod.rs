@@ -67,6 +67,7 @@ async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord
 }
 
 fn show_delivery(record: DeliveryRecord) -> Delivery {
-    let DeliveryRecord { device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at } = record;
+    let DeliveryRecord { device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at } =
+        record;
     Delivery { device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at }
 }
