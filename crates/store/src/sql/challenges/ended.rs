@@ -1,7 +1,7 @@
 //! What follows when a challenge ends, however it ends: the user's counters, pushes that are no longer wanted,
 //! wake-ups. And the barrier's second half: ending what a device that is gone leaves behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use countersign_core::{
     actor::Stamp,
@@ -178,14 +178,18 @@ impl Tx<'_> {
         }
         if has_unsent {
             let drop = query(&statements.drop_unsent).bind(&parameter).bind(latest.as_millis());
-            let mut rows = Vec::new();
+            // In the order in which everybody meets deliveries: other nodes write what was seen of the same ones.
+            let mut unsent = BTreeSet::new();
             for row in &self.fetch_all(drop).await? {
                 let row = Columns::new("notifications", row);
-                let (challenge_id, device_id) = (row.id::<()>("challenge_id")?, row.id::<()>("device_id")?);
-                rows.push(json!({"r_challenge_id": rows::id(challenge_id), "r_device_id": rows::id(device_id),
-                    "r_now": rows::time(latest)}));
+                unsent.insert((row.id::<()>("challenge_id")?, row.id::<()>("device_id")?));
             }
-            let withdraw = query(&statements.withdraw_deliveries).bind(rows::to_parameter(UNSENT, rows));
+            let row = |(challenge_id, device_id)| {
+                json!({"r_challenge_id": rows::id(challenge_id), "r_device_id": rows::id(device_id),
+                    "r_now": rows::time(latest)})
+            };
+            let unsent = rows::to_parameter(UNSENT, unsent.into_iter().map(row).collect());
+            let withdraw = query(&statements.withdraw_deliveries).bind(unsent);
             self.execute(withdraw).await?;
         }
         self.insert_notifications(notifications).await
