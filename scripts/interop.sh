@@ -44,10 +44,11 @@ children=()
 # shellcheck disable=SC2317 # called by the traps
 finish() {
     trap '' INT TERM HUP
-    local child
-    for child in ${children[@]+"${children[@]}"}; do
-        kill -TERM "$child" 2>/dev/null || true
-        wait "$child" 2>/dev/null || true
+    # The last one first: a script ends the server that it has started, while its stand-ins still answer.
+    local index
+    for ((index = ${#children[@]} - 1; index >= 0; index--)); do
+        kill -TERM "${children[index]}" 2>/dev/null || true
+        wait "${children[index]}" 2>/dev/null || true
     done
     rm -rf "$folder"
 }
@@ -74,11 +75,15 @@ start() {
     done
 }
 
-# Runs a script as a child, so that a signal to this one ends it, too.
+# Runs a script as a child, so that a signal to this one ends it, too. Its id is forgotten once it has
+# ended: it may be somebody else's by then.
 run() {
+    local status=0
     "$@" </dev/null &
     children+=("$!")
-    wait "$!"
+    wait "$!" || status=$?
+    unset "children[${#children[@]}-1]"
+    return "$status"
 }
 
 topics=(--topic org.example.authenticator --topic org.example.other)
@@ -99,4 +104,22 @@ run "$python" "$scripts/fcm_google_auth.py" "$folder/fcm-google-auth.json"
 run "$python" "$scripts/webpush_pywebpush.py" "$folder/webpush-pywebpush.json"
 run "$python" "$scripts/server_http_ece.py" "$PWD/$built/countersign" "$folder/server" \
     "$folder/apns-server.json" "$folder/fcm-server.json" "$folder/webpush-server.json"
+
+# A script that cannot fail proves nothing: with a provider that is down each must fail, and say with what.
+notices_an_outage() {
+    if run "$@" >"$folder/noticed" 2>&1 || ! grep -q 503 "$folder/noticed"; then
+        echo "FAIL interop: an outage goes unnoticed by $2" >&2
+        cat "$folder/noticed" >&2
+        return 1
+    fi
+    echo "ok   interop: an outage is noticed by $2"
+}
+echo '{"*": [{"do": "status", "code": 503}]}' >"$folder/outage"
+start apns-outage apns "${topics[@]}" --script "$folder/outage"
+start fcm-outage fcm --script "$folder/outage"
+start webpush-outage webpush --script "$folder/outage"
+notices_an_outage node "$scripts/apns_node.js" "$folder/apns-outage.json"
+notices_an_outage "$python" "$scripts/apns_aioapns.py" "$folder/apns-outage.json"
+notices_an_outage "$python" "$scripts/fcm_google_auth.py" "$folder/fcm-outage.json"
+notices_an_outage "$python" "$scripts/webpush_pywebpush.py" "$folder/webpush-outage.json"
 echo "interop: all clients agree"

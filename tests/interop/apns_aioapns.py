@@ -20,7 +20,7 @@ from aioapns.exceptions import MaxAttemptsExceeded
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from checks import Checks, StandIn
+from checks import DEADLINE_SECONDS, Checks, StandIn
 
 CHECKS = Checks("aioapns")
 ALERT = {"aps": {"alert": {"title-loc-key": "TITLE", "loc-key": "BODY"}, "sound": "default"}, "v": 1}
@@ -146,4 +146,5 @@ async def main(ready_file: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    # The client itself would wait for an answer for ever.
+    asyncio.run(asyncio.wait_for(main(sys.argv[1]), 4 * DEADLINE_SECONDS))

@@ -26,7 +26,7 @@ function check(sentence, found, wanted) {
 
 async function control(path, body) {
   const request = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
-  const reply = await fetch(standIn.control_url + path, request);
+  const reply = await fetch(standIn.control_url + path, { ...request, signal: AbortSignal.timeout(60000) });
   const text = await reply.text();
   assert.ok(reply.ok, `${path}: ${reply.status} ${text}`);
   return text === '' ? null : JSON.parse(text);

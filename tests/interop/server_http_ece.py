@@ -34,6 +34,8 @@ QUESTION = {
     "details": [{"label": "Canary label", "value": "Canary value"}],
 }
 CANARIES = re.compile(rb"canary|lovelace|203\.0\.113\.77", re.IGNORECASE)
+# All that the providers were handed, as they could read it at best: decrypted, too.
+SEEN: list[bytes] = []
 
 
 class Browser:
@@ -67,15 +69,10 @@ def next_push(receiver: Receiver, browser: Browser, kind: str) -> tuple[Received
         except queue.Empty:
             break
         plain = browser.decrypt(request.body)
-        CHECKS.that("what came holds nothing of the question", no_canary(request, plain), plain)
+        SEEN.append(json.dumps([request.path, request.headers]).encode() + request.body + plain)
         if (payload := json.loads(plain))["kind"] == kind:
             return request, payload
     sys.exit(f"interop: no push of kind {kind} came")
-
-
-def no_canary(request: Received, plain: bytes) -> bool:
-    head = json.dumps([request.path, request.headers]).encode()
-    return not CANARIES.search(head + request.body + plain)
 
 
 def next_at(stand_in: StandIn, token: str, read, kind: str) -> dict:
@@ -84,8 +81,7 @@ def next_at(stand_in: StandIn, token: str, read, kind: str) -> dict:
     while time.monotonic() < deadline:
         for attempt in stand_in.pushes(token, after):
             after = attempt["sequence"]
-            text = json.dumps(attempt).encode()
-            CHECKS.that("what a stand-in took holds nothing of the question", not CANARIES.search(text), text)
+            SEEN.append(json.dumps(attempt).encode())
             if read(attempt["push"])["kind"] == kind:
                 return attempt["push"]
     sys.exit(f"interop: no push of kind {kind} came")
@@ -96,9 +92,6 @@ def checks_content(request: Received, payload: dict, browser: Browser, device: d
     CHECKS.equal("http-ece decrypts a push about this challenge, for this device", ids, {
         "v": 1, "device_id": device["device_id"], "challenge_id": challenge["id"]})
     CHECKS.that("it has an id of its own", str(UUID(payload["notification_id"])) == payload["notification_id"])
-    number = challenge["number"]
-    whole = json.dumps([request.path, request.headers, payload])
-    CHECKS.that("the number to be typed is not in it", number not in whole, whole)
     # RFC 8188, section 2.1: salt (16), record size (4), length of the key id (1), key id.
     size, id_length = int.from_bytes(request.body[16:20], "big"), request.body[20]
     CHECKS.that("it is one record", 18 <= len(request.body) - 86 <= size and id_length == 65, (size, id_length))
@@ -174,6 +167,14 @@ def checks_withdrawal(stand_ins: dict[str, StandIn], bindings: dict, challenge: 
     CHECKS.equal("FCM is told as well", push["data"]["challenge_id"], challenge["id"])
 
 
+def checks_canaries(challenge: dict) -> None:
+    wanted = [USER["external_id"], USER["display_name"], QUESTION["context"]["ip"]]
+    CHECKS.that("a canary would be noticed", all(CANARIES.search(text.encode()) for text in wanted), wanted)
+    number = challenge["number"].encode()
+    found = [seen for seen in SEEN if CANARIES.search(seen) or number in seen]
+    CHECKS.equal(f"nothing of the question is in the {len(SEEN)} pushes that went out", found, [])
+
+
 def expires_at(challenge: dict) -> int:
     return int(datetime.fromisoformat(challenge["expires_at"].replace("Z", "+00:00")).timestamp())
 
@@ -184,7 +185,6 @@ def seconds_left(challenge: dict) -> int:
 
 def run(server: Server, receiver: Receiver, stand_ins: dict[str, StandIn]) -> None:
     browser = Browser(receiver.origin)
-    vapid_key = server.call("/.well-known/countersign")["vapid_public_key"]
     bindings = {name: stand_in.register() for name, stand_in in stand_ins.items()} | {"receiver": browser.binding}
     devices = {name: server.enroll(USER, binding) for name, binding in bindings.items()}
     CHECKS.equal("four devices are enrolled", len(devices), 4)
@@ -197,10 +197,10 @@ def run(server: Server, receiver: Receiver, stand_ins: dict[str, StandIn]) -> No
     checks_content(request, payload, browser, devices["receiver"], challenge)
     checks_headers(request, browser, challenge)
     checks_sender(request, receiver, server)
-    CHECKS.that("the key is the server's own", vapid_key in request.headers["authorization"])
     checks_stand_ins(stand_ins, bindings, devices, challenge)
     server.command("device", "deny", challenge["id"], "--device", devices["receiver"]["device_id"])
     checks_withdrawal(stand_ins, bindings, challenge)
+    checks_canaries(challenge)
 
 
 def main(program: str, folder: str, apns: str, fcm: str, webpush: str) -> None:
