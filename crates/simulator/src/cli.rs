@@ -65,10 +65,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(json, &CliError::Io(error)),
     };
-    let outcome = runtime.block_on(dispatch(command, json));
-    // Somebody may still be asked for a number: not waited for.
-    runtime.shutdown_background();
-    match outcome {
+    match runtime.block_on(dispatch(command, json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(json, &error),
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use countersign_proto::jose::claims::ChallengeClaims;
 use countersign_proto::timestamp::Timestamp;
-use countersign_proto::vocabulary::{DenyReason, PushChannel, UvMethod, VerificationMode, Word as _};
+use countersign_proto::vocabulary::{Decision, DenyReason, PushChannel, UvMethod, VerificationMode, Word as _};
 use countersign_simulator::Phone;
 use countersign_simulator::phone::{Answer, EnrollOptions, Inbox, Notification, Surroundings, VerifiedChallenge};
 use countersign_simulator::phone::{PhoneError, platform_of};
 use countersign_simulator::stand_in::system_clock;
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{self, Receiver};
 
 use super::common::plain;
 use super::{CliError, interrupted, say};
@@ -67,31 +68,93 @@ pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
 }
 
 async fn live(arguments: &Args, json: bool) -> Result<(), CliError> {
-    let Args { enroll, push, provider, name, uv, once, .. } = arguments;
-    let mut inbox = Inbox::open(*push, provider).await?;
+    let Args { enroll, push, provider, name, uv, .. } = arguments;
+    let inbox = Inbox::open(*push, provider).await?;
     let mut options = EnrollOptions::named(name);
     options.device.platform = platform_of(*push);
     (options.push, options.has_uv_key) = (inbox.binding(), *uv);
     let phone = Phone::enroll(enroll, options, surroundings()).await?;
     introduce(&phone, &inbox, json)?;
-    loop {
-        let Some(notification) = inbox.next(WAIT).await? else { continue };
-        tell(json, "push", json!({"kind": notification.kind, "payload": notification.payload}), || {
-            format!("Rung: {}.", plain(&notification.to_string()))
-        })?;
-        if notification.kind != "challenge" {
-            continue;
-        }
-        match answer(&phone, &notification, arguments, json).await {
-            Ok(true) if *once => return Ok(()),
-            Ok(_) => {}
-            // Answered elsewhere, expired, a wrong number: the phone waits for the next one.
-            Err(CliError::Phone(error @ (PhoneError::Problem(_) | PhoneError::Refused(_)))) => {
-                let text = plain(&error.to_string());
-                tell(json, "trouble", json!({"error": text}), || format!("No answer: {text}"))?;
+    Session { phone, inbox, arguments, json, asked: None, lines: None }.run().await
+}
+
+/// A phone that rings, and the person who holds it.
+struct Session<'a> {
+    phone: Phone,
+    inbox: Inbox,
+    arguments: &'a Args,
+    json: bool,
+    /// What the person is being asked.
+    asked: Option<VerifiedChallenge>,
+    /// What the person types; nobody reads stdin before the first question.
+    lines: Option<Receiver<String>>,
+}
+
+impl Session<'_> {
+    async fn run(mut self) -> Result<(), CliError> {
+        loop {
+            let is_answered = tokio::select! {
+                notification = self.inbox.next(WAIT) => match notification? {
+                    Some(notification) => self.rung(&notification).await,
+                    None => Ok(false),
+                },
+                line = next_line(&mut self.lines), if self.asked.is_some() => self.typed(&line).await,
+            };
+            match is_answered {
+                Ok(true) if self.arguments.once => return Ok(()),
+                Ok(_) => {}
+                // Answered elsewhere, expired, a wrong number: the phone waits for the next one.
+                Err(CliError::Phone(error @ (PhoneError::Problem(_) | PhoneError::Refused(_)))) => {
+                    let text = plain(&error.to_string());
+                    tell(self.json, "trouble", json!({"error": text}), || format!("No answer: {text}"))?;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
+    }
+
+    /// Whether what rang was answered.
+    async fn rung(&mut self, notification: &Notification) -> Result<bool, CliError> {
+        let members = json!({"kind": notification.kind, "payload": notification.payload});
+        tell(self.json, "push", members, || format!("Rung: {}.", plain(&notification.to_string())))?;
+        match notification.kind.as_str() {
+            "challenge" => {}
+            // Answered on another device, or over: the question leaves the screen.
+            "withdrawn" => {
+                self.asked.take_if(|asked| Some(asked.id()) == notification.challenge_id);
+                return Ok(false);
+            }
+            _ => return Ok(false),
+        }
+        let challenge = self.phone.pull(notification).await?;
+        show(&challenge, self.json)?;
+        if let Some(answer) = decided(challenge.claims(), self.arguments) {
+            return self.respond(&challenge, answer).await;
+        }
+        if !self.json {
+            ask(challenge.claims())?;
+        }
+        self.asked = Some(challenge);
+        self.lines.get_or_insert_with(read_lines);
+        Ok(false)
+    }
+
+    /// Whether what was typed is an answer, which was then given.
+    async fn typed(&mut self, line: &str) -> Result<bool, CliError> {
+        let Some(challenge) = self.asked.take() else { return Ok(false) };
+        match heard(line, wants_number(challenge.claims())) {
+            Some(answer) => self.respond(&challenge, answer).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn respond(&self, challenge: &VerifiedChallenge, answer: Answer) -> Result<bool, CliError> {
+        let uv = (self.arguments.uv && answer.decision == Decision::Approve).then_some(UvMethod::Pin);
+        let recorded = self.phone.respond(challenge, &Answer { uv, ..answer }).await?;
+        let status = recorded.status.as_str();
+        let members = json!({"challenge_id": recorded.challenge_id, "status": status});
+        tell(self.json, "answered", members, || format!("Challenge {} is {status}.", recorded.challenge_id))?;
+        Ok(true)
     }
 }
 
@@ -106,19 +169,6 @@ fn introduce(phone: &Phone, inbox: &Inbox, json: bool) -> Result<(), CliError> {
             None => head,
         }
     })
-}
-
-/// Pulls, shows and answers; whether it was answered.
-async fn answer(phone: &Phone, notification: &Notification, arguments: &Args, json: bool) -> Result<bool, CliError> {
-    let challenge = phone.pull(notification).await?;
-    show(&challenge, json)?;
-    let Some(answer) = decide(challenge.claims(), arguments, json).await? else { return Ok(false) };
-    let uv = (arguments.uv && !arguments.deny).then_some(UvMethod::Pin);
-    let recorded = phone.respond(&challenge, &Answer { uv, ..answer }).await?;
-    let status = recorded.status.as_str();
-    let members = json!({"challenge_id": recorded.challenge_id, "status": status});
-    tell(json, "answered", members, || format!("Challenge {} is {status}.", recorded.challenge_id))?;
-    Ok(true)
 }
 
 fn show(challenge: &VerifiedChallenge, json: bool) -> Result<(), CliError> {
@@ -143,27 +193,26 @@ fn show(challenge: &VerifiedChallenge, json: bool) -> Result<(), CliError> {
     })
 }
 
-/// What the options or the person say; `None`: nothing.
-async fn decide(claims: &ChallengeClaims, arguments: &Args, json: bool) -> Result<Option<Answer>, CliError> {
+fn wants_number(claims: &ChallengeClaims) -> bool {
+    matches!(claims.verification.mode, VerificationMode::Enter | VerificationMode::Choose)
+}
+
+/// What the options say; `None`: the person is asked.
+fn decided(claims: &ChallengeClaims, arguments: &Args) -> Option<Answer> {
     let Args { number, approve, deny, reason, .. } = arguments;
-    let wants_number = matches!(claims.verification.mode, VerificationMode::Enter | VerificationMode::Choose);
+    let wants_number = wants_number(claims);
     match (number, approve, deny) {
-        (_, _, true) => Ok(Some(Answer::deny(*reason))),
-        (Some(number), ..) => Ok(Some(Answer::approve(wants_number.then_some(number.as_str())))),
-        (None, true, _) if !wants_number => Ok(Some(Answer::approve(None))),
-        _ => {
-            if !json {
-                ask(claims, wants_number)?;
-            }
-            Ok(heard(&read_line().await?, wants_number))
-        }
+        (_, _, true) => Some(Answer::deny(*reason)),
+        (Some(number), ..) => Some(Answer::approve(wants_number.then_some(number.as_str()))),
+        (None, true, _) if !wants_number => Some(Answer::approve(None)),
+        _ => None,
     }
 }
 
-fn ask(claims: &ChallengeClaims, wants_number: bool) -> io::Result<()> {
+fn ask(claims: &ChallengeClaims) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let choices: Vec<String> = claims.verification.choices.iter().flatten().map(|choice| plain(choice)).collect();
-    match wants_number {
+    match wants_number(claims) {
         true if choices.is_empty() => write!(out, "The number of the sign-in page, or deny: ")?,
         true => write!(out, "The number of the sign-in page ({}), or deny: ", choices.join("  "))?,
         false => write!(out, "approve or deny: ")?,
@@ -181,12 +230,31 @@ fn heard(line: &str, wants_number: bool) -> Option<Answer> {
     }
 }
 
-async fn read_line() -> io::Result<String> {
-    let read = || {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
+/// Reads stdin for the rest of the program's life: a read of it cannot be taken back.
+fn read_lines() -> Receiver<String> {
+    let (sender, lines) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        // Ends with stdin, or when nobody listens any more.
+        for line in io::stdin().lines() {
+            let Ok(line) = line else { return };
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// The next line; never, if nobody types any more.
+async fn next_line(lines: &mut Option<Receiver<String>>) -> String {
+    let line = match lines {
+        Some(lines) => lines.recv().await,
+        None => None,
     };
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    match line {
+        Some(line) => line,
+        None => std::future::pending().await,
+    }
 }
 
 /// One event: an object, or a text for people.
