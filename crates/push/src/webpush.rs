@@ -14,7 +14,7 @@
 mod encryption;
 mod vapid;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_core::{
@@ -22,6 +22,7 @@ use countersign_core::{
     entropy::Entropy,
     ports::notifications::{LeasedNotification, NotificationKind},
 };
+use countersign_proto::timestamp::Timestamp;
 use reqwest::{
     Certificate, Client, Method, Request, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
@@ -42,10 +43,11 @@ use crate::{
     settings::{SettingsError, WebPushSettings},
     transport::{self, Answer, Fault},
 };
-use countersign_proto::timestamp::Timestamp;
 
 /// Per origin: a slow one holds no more than these.
 const IN_FLIGHT: usize = 16;
+/// How long a connection is kept for the next push.
+const IDLE: Duration = Duration::from_secs(30);
 /// Origins that are remembered. Devices bring them, so their number is bounded.
 const ORIGINS: usize = 1_024;
 /// A topic is at most 32 characters of b64u (RFC 8030 section 5.4): 24 bytes of the digest.
@@ -114,8 +116,12 @@ impl WebPush {
             additional_ports: settings.additional_ports.clone(),
             additional_networks: settings.additional_networks.clone(),
         });
-        let builder =
-            transport::builder().https_only(true).dns_resolver(GuardedResolver::new(resolver, Arc::clone(&rule)));
+        let builder = transport::builder()
+            .https_only(true)
+            // Devices choose the hosts: what is kept open for each is little, and not for long.
+            .pool_max_idle_per_host(2)
+            .pool_idle_timeout(IDLE)
+            .dns_resolver(GuardedResolver::new(resolver, Arc::clone(&rule)));
         // Without certificates nothing can be sent, and the doctor says so; the server runs all the same.
         let client = transport::build(builder, certificates).ok();
         let vapid = Vapid::new(&settings.vapid_private_key, &settings.contact)?;

@@ -22,6 +22,8 @@ pub(crate) struct Fault {
     pub(crate) reason: Reason,
     /// The connection failed, not the request: another connection may do.
     pub(crate) is_of_connection: bool,
+    /// The connection was closed in good order (GOAWAY without an error): the provider is well.
+    is_orderly: bool,
 }
 
 impl Fault {
@@ -29,11 +31,11 @@ impl Fault {
     pub(crate) const TIMEOUT: Self = Self::lasting("timeout");
 
     const fn lasting(code: &'static str) -> Self {
-        Self { reason: Reason::of(code), is_of_connection: false }
+        Self { reason: Reason::of(code), is_of_connection: false, is_orderly: false }
     }
 
     const fn of_connection(code: &'static str) -> Self {
-        Self { reason: Reason::of(code), is_of_connection: true }
+        Self { reason: Reason::of(code), is_of_connection: true, is_orderly: false }
     }
 
     /// What it means for a push: later, and the destination's doing, unless the endpoint's own address is at fault or
@@ -41,7 +43,7 @@ impl Fault {
     pub(crate) fn verdict(self) -> (Outcome, Health) {
         match self.reason.code {
             "address-forbidden" => (Outcome::Undeliverable(self.reason), Health::Unknown),
-            "connection-closed" => (Outcome::retry(self.reason), Health::Unknown),
+            _ if self.is_orderly => (Outcome::retry(self.reason), Health::Unknown),
             _ => (Outcome::retry(self.reason), Health::Failing(self.reason)),
         }
     }
@@ -91,7 +93,7 @@ fn io_kind(kind: io::ErrorKind) -> Option<Fault> {
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => {
             Some(Fault::of_connection("connection-reset"))
         }
-        UnexpectedEof => Some(Fault::of_connection("connection-closed")),
+        UnexpectedEof => Some(Fault::of_connection("connection-lost")),
         HostUnreachable | NetworkUnreachable => Some(Fault::of_connection("unreachable")),
         TimedOut => Some(Fault::of_connection("timeout")),
         // TLS errors travel as invalid data; the next cause says which.
@@ -121,10 +123,12 @@ fn tls(error: &rustls::Error) -> Fault {
 /// Reads what `hyper` and `h2` say of their own errors. A provider's words (the debug data of a GOAWAY) stand at the
 /// end of such a text and are not looked at: only beginnings are compared.
 fn http(text: &str) -> Option<Fault> {
+    const ORDERLY: Fault = Fault { is_orderly: true, ..Fault::of_connection("connection-closed") };
     const TEXTS: &[(&str, Fault)] = &[
         ("stream error received", Fault::of_connection("stream-reset")),
+        ("connection error received: not a result of an error", ORDERLY),
         ("connection error received", Fault::of_connection("connection-closed")),
-        ("connection closed before message completed", Fault::of_connection("connection-closed")),
+        ("connection closed before message completed", Fault::of_connection("connection-lost")),
         ("stream error detected", Fault::of_connection("bad-response")),
         ("connection error detected", Fault::of_connection("bad-response")),
         ("invalid HTTP", Fault::of_connection("bad-response")),
@@ -134,8 +138,8 @@ fn http(text: &str) -> Option<Fault> {
         ("message head is too large", Fault::of_connection("bad-response")),
         ("received unexpected message", Fault::of_connection("bad-response")),
         ("keep-alive timed out", Fault::of_connection("timeout")),
-        ("operation was canceled", Fault::of_connection("connection-closed")),
-        ("channel closed", Fault::of_connection("connection-closed")),
+        ("operation was canceled", Fault::of_connection("connection-lost")),
+        ("channel closed", Fault::of_connection("connection-lost")),
     ];
     TEXTS.iter().find(|(beginning, _)| text.starts_with(beginning)).map(|(_, fault)| *fault)
 }
@@ -179,6 +183,16 @@ mod tests {
         assert_eq!(code(&Said("stream error received: refused stream")), Some("stream-reset"));
         assert_eq!(code(&Said("connection error received: not a result of an error")), Some("connection-closed"));
         assert_eq!(code(&Said("something else")), None);
+    }
+
+    #[test]
+    fn only_a_goaway_in_good_order_says_nothing_about_the_provider() {
+        let health = |text| one(&Said(text)).unwrap().verdict().1;
+        assert_eq!(health("connection error received: not a result of an error"), Health::Unknown);
+        let closed = Health::Failing(Reason::of("connection-closed"));
+        assert_eq!(health("connection error received: unexpected internal error encountered"), closed);
+        let lost = Health::Failing(Reason::of("connection-lost"));
+        assert_eq!(health("connection closed before message completed"), lost);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `Retry-After` (RFC 9110 section 10.2.3), in seconds or as a date; never read early.
 //!
 //! A date is measured against the answer's own `Date` where it has one, so that a clock of ours that runs fast or slow
-//! moves nothing. Only the one date format that RFC 9110 lets a sender write is read: another is as good as none.
+//! moves nothing (unless the two are a day apart: then one of them is not a clock, and ours is what all else goes by). Only the one date format that RFC 9110 lets a sender write is read: another is as good as none.
 
 use countersign_proto::timestamp::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
@@ -15,7 +15,8 @@ pub(crate) fn retry_after_millis(headers: &HeaderMap, now: Timestamp) -> Option<
     }
     let until = parse(text)?;
     // `Date` is cut to the second before the answer: measured from it, the pause is never too short.
-    let from = http_date(headers).unwrap_or(now);
+    let is_near = |date: &Timestamp| date.as_seconds().abs_diff(now.as_seconds()) < 86_400;
+    let from = http_date(headers).filter(is_near).unwrap_or(now);
     Some(until.as_millis().saturating_sub(from.as_millis()).max(0))
 }
 
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(asked("Sun, 06 Nov 1994 08:49:00 GMT", None), Some(0), "the past is now");
         // Our clock is an hour fast or slow: the answer's own date counts.
         assert_eq!(asked("Sun, 06 Nov 1994 09:50:00 GMT", Some("Sun, 06 Nov 1994 09:49:30 GMT")), Some(30_000));
+        // The answer's date is none.
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:40 GMT", Some("Tue, 08 Nov 1994 08:49:30 GMT")), Some(2_750));
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Ephemeral {
     }
 
     fn from_parts(scalar: &[u8; 32], salt: [u8; SALT_BYTES]) -> Option<Self> {
-        Some(Self { private: PrivateKey::from_private_key(&ECDH_P256, scalar).ok()?, salt })
+        Some(Self { private: PrivateKey::from_private_key(&ECDH_P256, scalar.as_slice()).ok()?, salt })
     }
 }
 
@@ -97,7 +97,7 @@ fn encrypt_padded(plaintext: &[u8], padded: usize, to: &Subscription, ephemeral:
 fn derive(to: &Subscription, ephemeral: &Ephemeral, sender: &[u8]) -> Option<(LessSafeKey, Nonce)> {
     let peer = UnparsedPublicKey::new(&ECDH_P256, to.public);
     let auth = Salt::new(HKDF_SHA256, to.auth.as_slice());
-    let prk = agreement::agree(&ephemeral.private, &peer, (), |secret| Ok(auth.extract(secret))).ok()?;
+    let prk = agreement::agree(&ephemeral.private, peer, (), |secret| Ok(auth.extract(secret))).ok()?;
     let ikm = expand::<32>(&prk, &[b"WebPush: info\0", &to.public, sender])?;
     let prk = Salt::new(HKDF_SHA256, &ephemeral.salt).extract(ikm.as_slice());
     let key = expand::<KEY_BYTES>(&prk, &[b"Content-Encoding: aes128gcm\0"])?;
