@@ -10,7 +10,11 @@ use countersign::http::{
     routes,
 };
 use countersign_core::api_client::Scope;
-use countersign_tests::{ApiClient, Device, TestApp, both, path_of, text};
+use countersign_tests::{
+    ApiClient, Device, TestApp, path_of,
+    providers::{both_with_providers, fcm_options},
+    text,
+};
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::{Value, json};
 
@@ -48,6 +52,7 @@ struct Object {
     enrollment: String,
     user: String,
     device: String,
+    test_push: String,
     /// Created by the admin, and by the client that holds `challenges` only; both are over.
     challenges: [String; 2],
 }
@@ -63,12 +68,13 @@ impl Object {
             is_own_users: false,
             enrollment: id.clone(),
             user: id.clone(),
-            device: id,
+            device: id.clone(),
+            test_push: id,
             challenges,
         }
     }
 
-    /// A user with a device, an open enrollment and, by each creator, a cancelled challenge.
+    /// A user with a device that was rung for a test, an open enrollment and, by each creator, a cancelled challenge.
     async fn new(name: &'static str, tenant: Org, admin: &ApiClient, creator: &ApiClient, device: &Device) -> Self {
         let user = &device.registration().user;
         let body = json!({"user": {"external_id": user.external_id}});
@@ -81,7 +87,10 @@ impl Object {
         }
         let enrollment = text(&enrollment, "id").to_owned();
         let (user, device) = (user.id.to_string(), device.device_id());
-        Self { name, tenant: Some(tenant), is_own_users: name == "own", enrollment, user, device, challenges }
+        let tested = admin.post_empty(&format!("/v1/devices/{device}/test-push")).await.ok(202);
+        let test_push = text(&tested, "id").to_owned();
+        let is_own_users = name == "own";
+        Self { name, tenant: Some(tenant), is_own_users, enrollment, user, device, test_push, challenges }
     }
 
     fn id(&self, operation: &Operation, role: &Role) -> &str {
@@ -167,10 +176,14 @@ impl World {
         let challenger = challenger.unwrap();
         // The one that proves itself is not the one that gets suspended and revoked.
         let own_device = admin.enroll("ada").await;
+        let phone = || fcm_options("fcm-token");
+        let own = admin.enroll_with("ada", phone()).await;
+        let others = admin.enroll_with("grace", phone()).await;
+        let strangers = stranger.enroll_with("ada", phone()).await;
         let objects = vec![
-            Object::new("own", Org::Own, &admin, &challenger, &admin.enroll("ada").await).await,
-            Object::new("other user's", Org::Own, &admin, &challenger, &admin.enroll("grace").await).await,
-            Object::new("other tenant's", Org::Other, &stranger, &stranger, &stranger.enroll("ada").await).await,
+            Object::new("own", Org::Own, &admin, &challenger, &own).await,
+            Object::new("other user's", Org::Own, &admin, &challenger, &others).await,
+            Object::new("other tenant's", Org::Other, &stranger, &stranger, &strangers).await,
             Object::none("unknown", UNKNOWN),
             Object::none("malformed", "not%20an%20id"),
         ];
@@ -189,6 +202,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
 
 async fn call(app: &TestApp, operation: &Operation, role: &Role, object: &Object) {
     let path = operation.path.replace("{id}", object.id(operation, role)).replace("{slug}", "not-found");
+    let path = path.replace("{test_id}", &object.test_push);
     let mut request = app.http.request(operation.method.clone(), &path);
     if let Some(authorization) = role.authorization(app, &operation.method, &path) {
         request = request.header(AUTHORIZATION, authorization);
@@ -218,7 +232,7 @@ async fn call(app: &TestApp, operation: &Operation, role: &Role, object: &Object
 
 #[tokio::test]
 async fn every_operation_admits_whom_its_row_names_to_what_is_theirs() {
-    both(async |app| {
+    both_with_providers(async |app, _| {
         let world = World::new(app).await;
         for operation in ALL {
             for role in &world.roles {
