@@ -43,10 +43,9 @@ pub fn status(deliveries: impl IntoIterator<Item = (DeliveryState, bool)>) -> Pu
             // What was withdrawn went out, or did not have to any more.
             DeliveryState::Queued | DeliveryState::Delivered | DeliveryState::Withdrawn => return PushStatus::Ok,
             DeliveryState::Suppressed => PushStatus::Suppressed,
-            DeliveryState::Retrying
-            | DeliveryState::TokenGone
-            | DeliveryState::Rejected
-            | DeliveryState::Expired => PushStatus::Degraded,
+            DeliveryState::Retrying | DeliveryState::TokenGone | DeliveryState::Rejected | DeliveryState::Expired => {
+                PushStatus::Degraded
+            }
         };
         if status != PushStatus::Suppressed {
             status = one;
@@ -148,7 +147,10 @@ mod tests {
             Addressee { undeliverable: Some(refusal), ..addressee(PushChannel::Apns) }
         };
         let recent = first_delivery(&refused(NOW.plus_seconds(-3_599)), true, NOW);
-        assert_eq!((recent.state, recent.last_error.as_deref()), (DeliveryState::Rejected, Some("bad-device-token 400")));
+        assert_eq!(
+            (recent.state, recent.last_error.as_deref()),
+            (DeliveryState::Rejected, Some("bad-device-token 400"))
+        );
         assert_eq!(first_state(&refused(NOW.plus_seconds(-3_600)), true), DeliveryState::Queued);
     }
 

@@ -109,8 +109,8 @@ pub enum UpdatePushOutcome {
 /// Events: `device.disputed` and, if it was active, `device.suspended` with what follows (see
 /// [`ChangeDeviceStatus`]).
 ///
-/// Only a notice of a kind in [`EventKind::DISPUTABLE`], about another device, that is younger than the disputing
-/// device's own activation: whoever sneaks a new device in cannot turn the old ones off with it.
+/// Only a notice of a kind in [`EventKind::DISPUTABLE`], about another device that became active after the disputing
+/// one: whoever sneaks a new device in cannot turn the old ones off with it, whatever happens to those later.
 #[derive(Debug, Clone)]
 pub struct DisputeNotice {
     /// Who (the device), where, when.

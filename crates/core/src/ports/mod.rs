@@ -68,7 +68,6 @@ impl<T> Store for T where
         + system::System
         + tenants::Tenants
         + test_pushes::TestPushes
-    + test_pushes::TestPushes
         + users::Users
 {
 }

@@ -8,8 +8,8 @@ use crate::{
     ids::{ChallengeId, DeviceId, EventId, NotificationId},
     timestamp::Timestamp,
     vocabulary::{
-        ChallengeStatus, DeliveryState, DeviceStatus, EnrollmentPurpose, Platform, PushChannel, PushState, RevokeReason, UserVerification,
-        VerificationMode,
+        ChallengeStatus, DeliveryState, DeviceStatus, EnrollmentPurpose, Platform, PushChannel, PushState,
+        RevokeReason, UserVerification, VerificationMode,
     },
 };
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::device::{
-    ClientProofClaims, DeregistrationClaims, DeviceDescription, DisputeClaims, KeyProofClaims, KeyRotationClaims, ProofClaims,
-    PushUpdateClaims, RegistrationClaims, ResponseClaims,
+    ClientProofClaims, DeregistrationClaims, DeviceDescription, DisputeClaims, KeyProofClaims, KeyRotationClaims,
+    ProofClaims, PushUpdateClaims, RegistrationClaims, ResponseClaims,
 };
 pub use self::server::{
     BindingClaims, ChallengeClaims, ChallengeContext, ChallengeTenant, ChallengeUser, ChallengeVerification,

@@ -79,7 +79,10 @@ impl Certificates {
     }
 
     /// TLS 1.2 and 1.3 with these application protocols.
-    pub(crate) fn server_config(&self, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
+    ///
+    /// # Errors
+    /// If the key is none that this machine can use.
+    pub fn server_config(&self, alpn: &[&str]) -> io::Result<Arc<ServerConfig>> {
         let key = PrivateKeyDer::Pkcs8(self.key_der.clone().into());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()

@@ -69,7 +69,8 @@ impl Statements {
         let notices = format!(
             "-- notices
             SELECT events.id AS id, kind, at, devices.id AS device_id, devices.name AS name,
-                devices.platform AS platform, devices.status AS status, asking.activated_at AS asking_since
+                devices.platform AS platform, devices.status AS status, devices.activated_at AS concerned_since,
+                asking.activated_at AS asking_since
             FROM events
             LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
             LEFT JOIN devices AS asking ON asking.id = $3 AND asking.tenant_id = $1 AND asking.user_id = $2
@@ -318,12 +319,14 @@ fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
     };
     let (kind, at) = (kind.ok_or_else(|| columns.corrupt("kind"))?, columns.time("at")?);
     let status = columns.optional_word("status")?;
+    let concerned_since = columns.optional_time("concerned_since")?;
+    let asking_since = columns.optional_time("asking_since")?;
     let is_live = matches!(status, Some(DeviceStatus::Active | DeviceStatus::PendingConfirmation));
     Ok(NoticeRecord {
         id: columns.id("id")?,
         kind,
         at,
         device,
-        is_disputable: is_live && dispute::may_dispute(kind, at, columns.optional_time("asking_since")?),
+        is_disputable: is_live && dispute::may_dispute(kind, concerned_since, asking_since),
     })
 }

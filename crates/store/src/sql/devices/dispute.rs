@@ -51,17 +51,23 @@ impl Plain for DisputeNotice {
         let Some(notice) = notice else {
             return Ok(Outcome::Rollback(DisputeNoticeOutcome::NotFound));
         };
-        match notice.device_id.filter(|_| may_dispute(notice.kind, notice.at, now.activated_at)) {
-            Some(device_id) => suspend(self, tx, &notice, device_id, now.user_id).await,
+        match notice.device_id {
+            Some(device_id) => suspend(self, tx, &notice, device_id, &now).await,
             None => Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable)),
         }
     }
 }
 
-/// Whether a device that became active at this time may dispute an event about another one: whoever sneaks a new
-/// device in cannot turn the old ones off with it.
-pub(super) fn may_dispute(kind: EventKind, at: Timestamp, activated_at: Option<Timestamp>) -> bool {
-    EventKind::DISPUTABLE.contains(&kind) && activated_at.is_some_and(|activated_at| at >= activated_at)
+/// Whether a device that became active at `asking_since` may dispute a notice of this kind about one that did at
+/// `concerned_since` (`None`: not yet). Only about younger ones: whoever sneaks a new device in cannot turn the old
+/// ones off with it, whatever happens to those later.
+pub(super) fn may_dispute(
+    kind: EventKind,
+    concerned_since: Option<Timestamp>,
+    asking_since: Option<Timestamp>,
+) -> bool {
+    let is_younger = asking_since.is_some_and(|asking| concerned_since.is_none_or(|concerned| concerned >= asking));
+    EventKind::DISPUTABLE.contains(&kind) && is_younger
 }
 
 struct Disputer {
@@ -116,8 +122,9 @@ async fn suspend(
     tx: &mut Tx<'_>,
     notice: &Notice,
     device_id: DeviceId,
-    user_id: UserId,
+    disputer: &Disputer,
 ) -> Result<Outcome<DisputeNoticeOutcome>, Failure> {
+    let user_id = disputer.user_id;
     let mut change = ChangeDeviceStatus {
         stamp: command.stamp.clone(),
         device_id,
@@ -127,6 +134,9 @@ async fn suspend(
     let Some(device) = status::read(&change, tx).await?.filter(|device| device.user.id == user_id) else {
         return Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable));
     };
+    if !may_dispute(notice.kind, device.activated_at, disputer.activated_at) {
+        return Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable));
+    }
     if device.status == DeviceStatus::PendingConfirmation {
         // What was never confirmed cannot be suspended, and need not be kept.
         change.change = StatusChange::Revoke(RevokeReason::Other);
