@@ -1,0 +1,127 @@
+//! `countersign-load push|request`: the load generator. It measures what the product does in a second, with the
+//! product's own code on the sending side, and fails when anything went wrong: a figure of a broken run is none.
+//!
+//! A program and no library, so that nothing can link it. Never puts load on somebody else's service: it takes a
+//! stand-in's own description, and loopback only. Human output, or one JSON object with `--json`.
+//!
+//! To add a kind of load: a file beside `push.rs` with its `Args` and its `run`, a variant of [`Command`], its line in
+//! `dispatch`; its figures through `statistics`.
+
+mod notifications;
+mod push;
+mod request;
+mod stand_in;
+mod statistics;
+mod system;
+#[cfg(test)]
+mod testing;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use countersign_push::SettingsError;
+
+/// Puts load on the product, and says what it did.
+#[derive(Debug, Parser)]
+#[command(name = "countersign-load", version)]
+struct Arguments {
+    /// Only JSON on stdout.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads of the runtime; as many as there are cores if absent, like the server.
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send challenges through the APNs sender, so many at once.
+    Push(push::Args),
+    /// Print the request that the APNs sender sends, for another HTTP/2 client to repeat.
+    Request(request::Args),
+}
+
+/// Why a run is worth nothing.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    /// A file, a port, the output.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The stand-in's description cannot be used.
+    #[error("the stand-in's description: {0}")]
+    Description(String),
+    /// The senders do not take the stand-in's credentials.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The stand-in's control port does not answer as it should.
+    #[error("the stand-in's control port: {0}")]
+    Control(String),
+    /// It ran, and not everything went well.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let Arguments { json, threads, command } = Arguments::parse();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(usize::from(threads));
+    }
+    let outcome = match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(command, json)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If this cannot be written either, the exit status still says it.
+            let _gone = writeln!(io::stderr(), "countersign-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command, json: bool) -> Result<(), LoadError> {
+    match command {
+        Command::Push(arguments) => push::run(arguments, json).await,
+        Command::Request(arguments) => request::run(arguments, json).await,
+    }
+}
+
+/// A line on stdout, at once.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn is_taken(arguments: &str) -> bool {
+        Arguments::try_parse_from(arguments.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn the_arguments_make_sense_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_has_pushes_and_no_more_in_flight_than_a_sender_takes() {
+        assert!(is_taken("countersign-load push --stand-in a.json"));
+        assert!(is_taken("countersign-load push --stand-in a.json --pushes 1 --in-flight 1000 --devices 1 --json"));
+        for wrong in ["--pushes 0", "--in-flight 0", "--in-flight 1001", "--devices 0", "--threads 0", "--pushes -1"] {
+            assert!(!is_taken(&format!("countersign-load push --stand-in a.json {wrong}")), "{wrong}");
+        }
+        assert!(!is_taken("countersign-load push"), "there is no default for whom to send to");
+    }
+}

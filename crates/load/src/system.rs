@@ -1,0 +1,59 @@
+//! The machine's clock, stopwatch and random source: the only touch of them here.
+//!
+//! Whatever is measured is measured with [`Stopwatch`], which no step of the wall clock can disturb.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use countersign_core::{clock::Clock, entropy::Entropy};
+use countersign_proto::timestamp::Timestamp;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the load generator's clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the load generator's clock")]
+    fn sleep_until(&self, until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(until.millis_since(self.now()))))
+    }
+}
+
+/// Time that has passed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// The operating system's random source.
+#[derive(Debug, Default)]
+pub(crate) struct SystemEntropy(SystemRandom);
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        if self.0.fill(buffer).is_err() {
+            // Ids that repeat would collapse, and the figure would be of something else.
+            std::process::abort();
+        }
+    }
+}
