@@ -83,6 +83,14 @@ pub enum Outcome {
         /// Why.
         reason: Reason,
     },
+    /// Nobody was asked: no room, or too little time of the lease was left. Take it up again in so many milliseconds;
+    /// the attempt does not count.
+    NotTried {
+        /// Milliseconds from now.
+        after_millis: i64,
+        /// Why.
+        reason: Reason,
+    },
     /// The provider says that the token is gone, and means the one that we hold.
     TokenGone(Reason),
     /// The provider refuses this token for good, though it may still exist.
@@ -101,6 +109,7 @@ impl Outcome {
         match self {
             Self::Accepted => None,
             Self::Retry { reason, .. }
+            | Self::NotTried { reason, .. }
             | Self::TokenGone(reason)
             | Self::Undeliverable(reason)
             | Self::Rejected(reason) => Some(*reason),

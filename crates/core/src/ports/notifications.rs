@@ -90,6 +90,8 @@ pub enum NotificationVerdict {
     Delivered,
     /// Try again then; our code for why.
     RetryAt(Timestamp, String),
+    /// Nobody was asked; take it up again then. The attempt does not count, and the delivery stays what it was.
+    PutBack(Timestamp),
     /// The provider says that the token is gone: cleared, if it is still the one that was tried. Our code for why.
     TokenGone(String),
     /// The provider refuses this token for good, though it may still exist: the device is marked with our code for

@@ -132,6 +132,7 @@ fn verdict(app: &App, leased: &LeasedNotification, outcome: Outcome) -> Notifica
                 None => NotificationVerdict::Expired(Some(reason)),
             }
         }
+        Outcome::NotTried { after_millis, .. } => NotificationVerdict::PutBack(app.now().plus_millis(after_millis)),
         Outcome::TokenGone(reason) => NotificationVerdict::TokenGone(reason.to_string()),
         Outcome::Undeliverable(reason) => NotificationVerdict::Undeliverable(reason.to_string()),
         Outcome::Rejected(reason) => NotificationVerdict::Rejected(reason.to_string()),
