@@ -93,6 +93,8 @@ impl Description {
             contact: "mailto:load@example.org".to_owned(),
             additional_ports: Vec::new(),
             additional_networks: Vec::new(),
+            refused_networks: Vec::new(),
+            extra_ca_pem: None,
         };
         let settings = PushSettings { apns: vec![apns], fcm: Vec::new(), webpush, extra_ca_pem: Some(ca_pem) };
         Ok(Senders::new(settings, Arc::new(SystemClock), Arc::new(entropy))?)

@@ -53,7 +53,8 @@ const REFUSED_V6: &[(Ipv6Addr, u32)] = &[
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
-/// Whether `ip` may be connected to: global unicast, or in one of the networks that the operator exempts.
+/// Whether `ip` may be connected to: global unicast, or in one of the networks that the operator exempts. What the
+/// operator refuses besides is [`AddressRule`]'s.
 pub fn is_allowed(ip: IpAddr, exemptions: &[IpNet]) -> bool {
     if exemptions.iter().any(|network| network.contains(&ip)) {
         return true;
@@ -100,12 +101,15 @@ pub struct AddressRule {
     pub additional_ports: Vec<u16>,
     /// Networks that are allowed although they are not global unicast.
     pub additional_networks: Vec<IpNet>,
+    /// Networks that are refused whatever else allows them.
+    pub refused_networks: Vec<IpNet>,
 }
 
 impl AddressRule {
     /// Whether `ip` may be connected to.
     pub fn allows(&self, ip: IpAddr) -> bool {
-        is_allowed(ip, &self.additional_networks)
+        let is_refused = self.refused_networks.iter().any(|network| network.contains(&ip));
+        !is_refused && is_allowed(ip, &self.additional_networks)
     }
 
     /// Parses `text` and checks all that a URL shows by itself. A name is checked when it is resolved.

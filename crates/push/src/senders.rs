@@ -41,7 +41,7 @@ impl Senders {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, SettingsError> {
-        let certificates = transport::certificates(settings.extra_ca_pem.as_deref())?;
+        let certificates = transport::certificates("push.extra_ca_file", settings.extra_ca_pem.as_deref())?;
         unique("apns", settings.apns.iter().map(|settings| settings.name.as_str()))?;
         unique("fcm", settings.fcm.iter().map(|settings| settings.name.as_str()))?;
         let mut apns = Vec::new();
@@ -58,7 +58,7 @@ impl Senders {
             }
         }
         let resolver = Arc::new(SystemResolver);
-        let webpush = WebPush::new(&settings.webpush, &certificates, resolver, Arc::clone(&clock), entropy)?;
+        let webpush = WebPush::new(&settings.webpush, resolver, Arc::clone(&clock), entropy)?;
         Ok(Self { apns, fcm, webpush, clock })
     }
 

@@ -25,7 +25,8 @@ pub struct PushSettings {
     pub fcm: Vec<FcmSettings>,
     /// Web Push, which needs no account anywhere.
     pub webpush: WebPushSettings,
-    /// Certificates (PEM) to trust besides the system's.
+    /// Certificates (PEM) to trust besides the system's, for APNs, FCM and Google's token endpoint: addresses that the
+    /// operator names. Web Push, whose addresses devices name, has its own.
     pub extra_ca_pem: Option<Vec<u8>>,
 }
 
@@ -71,6 +72,12 @@ pub struct WebPushSettings {
     pub additional_ports: Vec<u16>,
     /// Networks that may be connected to although they are not global unicast.
     pub additional_networks: Vec<IpNet>,
+    /// Networks that are never connected to, whatever else allows them: the operator's own public prefixes, those of a
+    /// NAT64. Stronger than `additional_networks`.
+    pub refused_networks: Vec<IpNet>,
+    /// Certificates (PEM) to trust besides the system's when a device's endpoint is connected to. Not the ones of
+    /// [`PushSettings`]: an authority of the operator's own network vouches for its own services only.
+    pub extra_ca_pem: Option<Vec<u8>>,
 }
 
 /// What is wrong with the settings. One line each, which names the credential and never holds key material.
@@ -93,8 +100,11 @@ pub enum SettingsError {
         what: &'static str,
     },
     /// The extra certificates do not parse.
-    #[error("push.extra_ca_file: not a PEM file of certificates")]
-    ExtraCa,
+    #[error("{setting}: not a PEM file of certificates")]
+    ExtraCa {
+        /// `push.extra_ca_file` or `push.webpush.extra_ca_file`.
+        setting: &'static str,
+    },
     /// There is no certificate to trust.
     #[error(
         "no CA certificates were found on this system: install its package of CA certificates, or set push.extra_ca_file"

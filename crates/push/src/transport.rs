@@ -62,12 +62,12 @@ pub(crate) fn build(builder: ClientBuilder, extra: &[Certificate]) -> Result<Cli
     builder.tls_certs_merge(extra.iter().cloned()).build().map_err(|_| SettingsError::NoRoots)
 }
 
-/// Parses the extra certificates.
-pub(crate) fn certificates(pem: Option<&[u8]>) -> Result<Vec<Certificate>, SettingsError> {
+/// Parses the extra certificates that `setting` names.
+pub(crate) fn certificates(setting: &'static str, pem: Option<&[u8]>) -> Result<Vec<Certificate>, SettingsError> {
     let Some(pem) = pem else { return Ok(Vec::new()) };
     match Certificate::from_pem_bundle(pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(SettingsError::ExtraCa),
+        _ => Err(SettingsError::ExtraCa { setting }),
     }
 }
 
@@ -162,8 +162,9 @@ mod tests {
     #[test]
     fn certificates_that_are_none_are_said_so() {
         for pem in ["", "-----BEGIN CERTIFICATE-----\nAAAA", "not a certificate"] {
-            assert_eq!(certificates(Some(pem.as_bytes())).err(), Some(SettingsError::ExtraCa), "{pem}");
+            let refused = certificates("push.extra_ca_file", Some(pem.as_bytes())).err();
+            assert_eq!(refused, Some(SettingsError::ExtraCa { setting: "push.extra_ca_file" }), "{pem}");
         }
-        assert!(certificates(None).is_ok());
+        assert!(certificates("push.extra_ca_file", None).is_ok());
     }
 }

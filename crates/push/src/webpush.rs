@@ -24,7 +24,7 @@ use countersign_core::{
 };
 use countersign_proto::timestamp::Timestamp;
 use reqwest::{
-    Certificate, Client, Method, Request, Url,
+    Client, Method, Request, Url,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::Serialize;
@@ -107,7 +107,6 @@ impl WebPush {
     /// The sender; `resolver` is asked at each connect.
     pub(crate) fn new(
         settings: &WebPushSettings,
-        certificates: &[Certificate],
         resolver: Arc<dyn Resolver>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
@@ -115,7 +114,9 @@ impl WebPush {
         let rule = Arc::new(AddressRule {
             additional_ports: settings.additional_ports.clone(),
             additional_networks: settings.additional_networks.clone(),
+            refused_networks: settings.refused_networks.clone(),
         });
+        let certificates = transport::certificates("push.webpush.extra_ca_file", settings.extra_ca_pem.as_deref())?;
         let builder = transport::builder()
             .https_only(true)
             // Devices choose the hosts: what is kept open for each is little, and not for long.
@@ -123,7 +124,7 @@ impl WebPush {
             .pool_idle_timeout(IDLE)
             .dns_resolver(GuardedResolver::new(resolver, Arc::clone(&rule)));
         // Without certificates nothing can be sent, and the doctor says so; the server runs all the same.
-        let client = transport::build(builder, certificates).ok();
+        let client = transport::build(builder, &certificates).ok();
         let vapid = Vapid::new(&settings.vapid_private_key, &settings.contact)?;
         Ok(Self { rule, origins: Recent::new(ORIGINS), vapid, client, clock, entropy })
     }

@@ -185,6 +185,8 @@ fn webpush(push: &Push, surroundings: &Surroundings) -> Result<WebPushSettings, 
         contact,
         additional_ports: settings.additional_ports.clone(),
         additional_networks: networks.collect::<Result<_, _>>()?,
+        refused_networks: Vec::new(),
+        extra_ca_pem: None,
     })
 }
 

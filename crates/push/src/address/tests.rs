@@ -146,6 +146,27 @@ fn an_exemption_opens_its_network_and_no_other_form_of_it() {
 }
 
 #[test]
+fn what_the_operator_refuses_is_refused_though_it_is_public_or_exempted() {
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let rule = AddressRule {
+        additional_ports: Vec::new(),
+        additional_networks: networks(&["10.0.0.0/8"]),
+        refused_networks: networks(&["8.8.8.0/24", "10.1.0.0/16", "2606:4700:64::/96"]),
+    };
+    for (ip, allowed) in [
+        ("8.8.8.8", false),
+        ("8.8.4.4", true),
+        ("10.0.0.1", true),
+        ("10.1.0.1", false),
+        ("2606:4700:64::7f00:1", false),
+        ("2606:4700:65::1", true),
+    ] {
+        assert_eq!(rule.allows(ip.parse().unwrap()), allowed, "{ip}");
+    }
+    assert_eq!(rule.check("https://8.8.8.8/p"), Err(Refusal::Address));
+}
+
+#[test]
 fn every_spelling_of_a_literal_address_is_seen_through() {
     let rule = AddressRule::default();
     for host in [
@@ -180,7 +201,7 @@ fn every_spelling_of_a_literal_address_is_seen_through() {
 
 #[test]
 fn a_url_is_https_on_an_allowed_port_without_user_information() {
-    let rule = AddressRule { additional_ports: vec![8443], additional_networks: Vec::new() };
+    let rule = AddressRule { additional_ports: vec![8443], ..AddressRule::default() };
     for (url, expected) in [
         ("http://push.example/", Err(Refusal::Scheme)),
         ("ftp://push.example/", Err(Refusal::Scheme)),
@@ -233,7 +254,7 @@ async fn a_client_connects_only_where_the_resolver_lets_it() {
         // Whoever connects again is a failure of the guard.
         listener.accept().await.map(|_| ())
     });
-    let rule = AddressRule { additional_ports: Vec::new(), additional_networks: vec!["127.0.0.0/30".parse().unwrap()] };
+    let rule = AddressRule { additional_networks: vec!["127.0.0.0/30".parse().unwrap()], ..AddressRule::default() };
     let names = Scripted::new(&[&["127.0.0.1"], &["127.0.0.5"]]);
     let client = crate::transport::builder().dns_resolver(GuardedResolver::new(names, Arc::new(rule))).build().unwrap();
     let url = format!("http://push.example:{port}/");

@@ -35,6 +35,8 @@ fn settings(apns: Vec<ApnsSettings>) -> PushSettings {
             contact: "mailto:admin@example.org".to_owned(),
             additional_ports: Vec::new(),
             additional_networks: Vec::new(),
+            refused_networks: Vec::new(),
+            extra_ca_pem: None,
         },
         extra_ca_pem: None,
     }
@@ -134,4 +136,7 @@ fn names_are_unique_and_certificates_are_certificates() {
     assert!(build(settings(vec![apns("", "a", None)])).is_some());
     let bad = PushSettings { extra_ca_pem: Some(b"canary".to_vec()), ..settings(Vec::new()) };
     assert_eq!(build(bad), Some("push.extra_ca_file: not a PEM file of certificates".to_owned()));
+    let mut bad = settings(Vec::new());
+    bad.webpush.extra_ca_pem = Some(b"canary".to_vec());
+    assert_eq!(build(bad), Some("push.webpush.extra_ca_file: not a PEM file of certificates".to_owned()));
 }

@@ -22,9 +22,11 @@ fn webpush() -> WebPush {
         contact: "mailto:admin@example.org".to_owned(),
         additional_ports: vec![8443],
         additional_networks: Vec::new(),
+        refused_networks: Vec::new(),
+        extra_ca_pem: None,
     };
     let clock = Arc::new(TestClock::default());
-    WebPush::new(&settings, &[], Arc::new(SystemResolver), clock, Arc::new(Counting::default())).unwrap()
+    WebPush::new(&settings, Arc::new(SystemResolver), clock, Arc::new(Counting::default())).unwrap()
 }
 
 fn sent(kind: NotificationKind) -> Option<Request> {

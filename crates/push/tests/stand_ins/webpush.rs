@@ -103,6 +103,18 @@ async fn an_address_of_this_network_is_never_connected_to_by_number_or_by_name()
 }
 
 #[tokio::test]
+async fn an_authority_of_the_operators_vouches_for_no_endpoint_of_a_device() {
+    let rig = WebRig::new().await;
+    let subscription = rig.service.subscribe().unwrap();
+    let mut settings = settings(&[rig.service.ca_pem()], &[rig.service.base_url()]);
+    settings.webpush.extra_ca_pem = None;
+    let senders = build(settings, &rig.hand);
+    let push = notification(1, NotificationKind::Challenge, web_device(&subscription), &rig.hand);
+    assert_eq!(word(senders.send(&push).await.outcome), "retry certificate-untrusted");
+    assert_eq!(rig.service.attempted_count(), 0);
+}
+
+#[tokio::test]
 async fn a_slow_push_service_holds_sixteen_and_delays_no_other() {
     let (slow, quick) = (WebRig::new().await, WebRig::new().await);
     let ca = [slow.service.ca_pem(), quick.service.ca_pem()];

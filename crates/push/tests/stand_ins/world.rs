@@ -93,6 +93,8 @@ pub(crate) fn settings(ca_pem: &[Option<&str>], ports: &[&str]) -> PushSettings 
             contact: "mailto:admin@example.org".to_owned(),
             additional_ports: ports.iter().map(port).collect(),
             additional_networks: vec!["127.0.0.0/8".parse().unwrap()],
+            refused_networks: Vec::new(),
+            extra_ca_pem: (!pem.is_empty()).then(|| pem.clone().into_bytes()),
         },
         extra_ca_pem: (!pem.is_empty()).then(|| pem.into_bytes()),
     }
@@ -290,6 +292,7 @@ pub(crate) fn word(outcome: Outcome) -> String {
     match outcome {
         Outcome::Accepted => "accepted".to_owned(),
         Outcome::Retry { reason, .. } => format!("retry {reason}"),
+        Outcome::NotTried { reason, .. } => format!("untried {reason}"),
         Outcome::TokenGone(reason) => format!("gone {reason}"),
         Outcome::Undeliverable(reason) => format!("undeliverable {reason}"),
         Outcome::Rejected(reason) => format!("rejected {reason}"),
