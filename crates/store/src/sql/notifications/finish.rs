@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use countersign_core::ports::notifications::{
     FinishNotification, FinishOutcome, NotificationKind, NotificationVerdict,
 };
-use countersign_proto::{ids::NotificationId, vocabulary::DeliveryState};
+use countersign_proto::{ids::NotificationId, timestamp::Timestamp, vocabulary::DeliveryState};
 use serde_json::json;
 
 use super::{
@@ -26,7 +26,8 @@ use crate::{
 };
 
 const IDS: &rows::Columns = &[("r_id", Type::Id)];
-const VERDICTS: &rows::Columns = &[("r_id", Type::Id), ("r_lease", Type::Id), ("r_due_at", Type::Integer)];
+const VERDICTS: &rows::Columns =
+    &[("r_id", Type::Id), ("r_lease", Type::Id), ("r_due_at", Type::Integer), ("r_was_tried", Type::Flag)];
 
 /// See the module.
 pub(super) struct Statements {
@@ -37,10 +38,11 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            // The lock on the row: from here on nobody else leases it.
+            // The lock on the row: from here on nobody else leases it. The claim counted the attempt already.
             end_leases: Statement::new(format!(
                 "-- end_leases
-                UPDATE notifications SET lease = NULL, leased_until = NULL, due_at = r_due_at
+                UPDATE notifications SET lease = NULL, leased_until = NULL, due_at = r_due_at,
+                    attempts = CASE WHEN r_was_tried OR attempts = 0 THEN attempts ELSE attempts - 1 END
                 FROM {verdicts} WHERE notifications.id = r_id AND notifications.lease = r_lease
                 RETURNING id, attempts",
                 verdicts = dialect::row_source(1, VERDICTS),
@@ -83,12 +85,11 @@ impl Tx<'_> {
     /// Gives the jobs back whose leases hold; returns how often each was tried.
     async fn end_leases(&mut self, commands: &[&FinishNotification]) -> Result<HashMap<NotificationId, i64>, Failure> {
         let row = |command: &&FinishNotification| {
-            let due_at = match command.verdict {
-                NotificationVerdict::RetryAt(at, _) => at,
-                _ => command.at,
-            };
+            let due_at = due_again(&command.verdict).unwrap_or(command.at);
+            let was_tried = !matches!(command.verdict, NotificationVerdict::PutBack(_));
             let leased = &command.leased;
-            json!({"r_id": rows::id(leased.id), "r_lease": rows::id(leased.lease), "r_due_at": rows::time(due_at)})
+            json!({"r_id": rows::id(leased.id), "r_lease": rows::id(leased.lease), "r_due_at": rows::time(due_at),
+                "r_was_tried": was_tried})
         };
         let verdicts = rows::to_parameter(VERDICTS, commands.iter().map(row).collect());
         let statements = self.statements();
@@ -101,7 +102,7 @@ impl Tx<'_> {
     }
 
     async fn store_verdicts(&mut self, finished: &[Finished<'_>]) -> Result<(), Failure> {
-        let is_done = |finished: &&Finished<'_>| !matches!(finished.command.verdict, NotificationVerdict::RetryAt(..));
+        let is_done = |finished: &&Finished<'_>| due_again(&finished.command.verdict).is_none();
         let done: Vec<_> = finished.iter().filter(is_done).map(|finished| finished.command.leased.id).collect();
         self.delete_notifications(&done).await?;
 
@@ -132,10 +133,22 @@ impl Tx<'_> {
     }
 }
 
+/// When the job is taken up again, if it is.
+fn due_again(verdict: &NotificationVerdict) -> Option<Timestamp> {
+    match verdict {
+        NotificationVerdict::RetryAt(at, _) | NotificationVerdict::PutBack(at) => Some(*at),
+        NotificationVerdict::Delivered
+        | NotificationVerdict::TokenGone(_)
+        | NotificationVerdict::Undeliverable(_)
+        | NotificationVerdict::Rejected(_)
+        | NotificationVerdict::Expired(_) => None,
+    }
+}
+
 /// What the verdict makes of the delivery, if the notification has one.
 fn delivery_change(finished: &Finished<'_>) -> Option<(super::delivery::Key, DeliveryChange)> {
     let (command, leased) = (finished.command, &finished.command.leased);
-    let (state, error) = state(&command.verdict);
+    let (state, error) = state(&command.verdict)?;
     let state = match (leased.kind, state) {
         (NotificationKind::Challenge, state) => state,
         // The phone was told; before that the delivery stays what it was.
@@ -149,7 +162,7 @@ fn delivery_change(finished: &Finished<'_>) -> Option<(super::delivery::Key, Del
 
 fn test_push_change(finished: &Finished<'_>) -> Option<TestPushChange> {
     let (command, leased) = (finished.command, &finished.command.leased);
-    let (state, error) = state(&command.verdict);
+    let (state, error) = state(&command.verdict)?;
     let error = error.map(str::to_owned);
     let change = TestPushChange { id: leased.id, state, attempts: finished.attempts, error, at: command.at };
     (leased.kind == NotificationKind::Test).then_some(change)
@@ -159,8 +172,9 @@ fn test_push_change(finished: &Finished<'_>) -> Option<TestPushChange> {
 fn health(finished: &[Finished<'_>]) -> BTreeMap<countersign_proto::ids::DeviceId, Health> {
     let mut devices = BTreeMap::new();
     for Finished { command, .. } in finished {
+        let Some(state) = state(&command.verdict) else { continue };
         let health = devices.entry(command.leased.device_id).or_insert_with(|| Health::of(command.leased.tenant_id));
-        match state(&command.verdict) {
+        match state {
             (DeliveryState::Delivered, _) => health.accepted_at = health.accepted_at.max(Some(command.at)),
             (_, Some(error)) => health.error = Some((error.to_owned(), command.at)),
             (_, None) => {}

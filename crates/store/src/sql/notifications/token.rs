@@ -59,7 +59,10 @@ pub(in super::super) fn changes_device(command: &FinishNotification) -> bool {
     match command.verdict {
         NotificationVerdict::TokenGone(_) | NotificationVerdict::Undeliverable(_) => true,
         NotificationVerdict::Delivered => command.leased.was_undeliverable,
-        NotificationVerdict::RetryAt(..) | NotificationVerdict::Rejected(_) | NotificationVerdict::Expired(_) => false,
+        NotificationVerdict::RetryAt(..)
+        | NotificationVerdict::PutBack(_)
+        | NotificationVerdict::Rejected(_)
+        | NotificationVerdict::Expired(_) => false,
     }
 }
 

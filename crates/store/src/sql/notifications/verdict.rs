@@ -5,9 +5,11 @@
 use countersign_core::ports::notifications::NotificationVerdict;
 use countersign_proto::vocabulary::DeliveryState;
 
-/// The state that a push is in after this verdict, and our code for why.
-pub(super) fn state(verdict: &NotificationVerdict) -> (DeliveryState, Option<&str>) {
-    match verdict {
+/// The state that a push is in after this verdict, and our code for why. `None`: what it was before, since nobody was
+/// asked.
+pub(super) fn state(verdict: &NotificationVerdict) -> Option<(DeliveryState, Option<&str>)> {
+    Some(match verdict {
+        NotificationVerdict::PutBack(_) => return None,
         NotificationVerdict::Delivered => (DeliveryState::Delivered, None),
         NotificationVerdict::RetryAt(_, error) => (DeliveryState::Retrying, Some(error)),
         NotificationVerdict::TokenGone(error) => (DeliveryState::TokenGone, Some(error)),
@@ -16,7 +18,7 @@ pub(super) fn state(verdict: &NotificationVerdict) -> (DeliveryState, Option<&st
             (DeliveryState::Rejected, Some(error))
         }
         NotificationVerdict::Expired(error) => (DeliveryState::Expired, error.as_deref()),
-    }
+    })
 }
 
 /// The new value of a `last_error`, in a statement with `r_state` and `r_error`: whose time is up without a further
