@@ -98,6 +98,7 @@ extra_ca_file = "{ca_file}"
 contact = "mailto:operator@example.org"
 additional_ports = {ports}
 additional_networks = ["127.0.0.0/8"]
+extra_ca_file = "{ca_file}"
 [push.apns.stand-in]
 key_file = "{apns.ready['key_file']}"
 key_id = "{apns.ready['key_id']}"

@@ -2,6 +2,7 @@
 
 mod canaries;
 mod credentials;
+mod doctor;
 mod health;
 mod notices;
 mod outage;

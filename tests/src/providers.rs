@@ -71,6 +71,7 @@ impl Providers {
     pub fn configure(&self, settings: &mut Settings) {
         let push = &mut settings.push;
         push.extra_ca_file = self.file("ca.pem");
+        push.webpush.extra_ca_file = self.file("ca.pem");
         push.webpush.additional_networks = vec!["127.0.0.0/8".to_owned()];
         let port = self.webpush.base_url().rsplit(':').next().unwrap();
         push.webpush.additional_ports = vec![port.parse().unwrap()];
@@ -98,6 +99,7 @@ impl Providers {
         let file = |name| self.file(name).display().to_string();
         vec![
             ("push.extra_ca_file", file("ca.pem")),
+            ("push.webpush.extra_ca_file", file("ca.pem")),
             ("push.webpush.additional_networks", "[\"127.0.0.0/8\"]".to_owned()),
             ("push.webpush.additional_ports", format!("[{port}]")),
             ("push.apns.main.key_file", file("apns.p8")),

@@ -9,19 +9,30 @@ use crate::entropy::Entropy;
 
 /// The longest pause before the first repeat, in milliseconds; it doubles with each further attempt.
 const BASE_MILLIS: i64 = 1_000;
-/// The longest pause of all: a phone whose provider is back rings within this time.
+/// The longest pause while a push is young: a phone whose provider is back rings within this time.
 const CAP_MILLIS: i64 = 15_000;
+/// Later the pause may be this part of its age: a notice that is worth sending for an hour is not tried 240 times.
+const PART_OF_AGE: i64 = 8;
 
-/// When to try again after `attempts` earlier failures and this one. `retry_after_millis` is what the provider asked
-/// for: the pause is that and a jittered one on top. `None`: it would be too late, the push is dropped.
-pub fn next_attempt(
-    now: Timestamp,
-    attempts: u32,
-    retry_after_millis: Option<i64>,
-    expires_at: Timestamp,
-    entropy: &dyn Entropy,
-) -> Option<Timestamp> {
-    let bound = BASE_MILLIS.saturating_mul(1_i64.checked_shl(attempts.min(20)).unwrap_or(i64::MAX)).min(CAP_MILLIS);
+/// A push that failed for now.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed {
+    /// How often it had failed before.
+    pub attempts: u32,
+    /// When it was queued.
+    pub queued_at: Timestamp,
+    /// Not worth sending from then on.
+    pub expires_at: Timestamp,
+    /// What the provider asked for, in milliseconds from now: the pause is that and a jittered one on top.
+    pub retry_after_millis: Option<i64>,
+}
+
+/// When to try again. `None`: it would be too late, the push is dropped.
+pub fn next_attempt(failed: Failed, now: Timestamp, entropy: &dyn Entropy) -> Option<Timestamp> {
+    let Failed { attempts, queued_at, expires_at, retry_after_millis } = failed;
+    let age = i64::try_from(now.millis_since(queued_at)).unwrap_or(i64::MAX);
+    let cap = CAP_MILLIS.max(age / PART_OF_AGE);
+    let bound = BASE_MILLIS.saturating_mul(1_i64.checked_shl(attempts.min(20)).unwrap_or(i64::MAX)).min(cap);
     let pause = retry_after_millis.unwrap_or(0).max(0).saturating_add(1 + uniform(bound, entropy));
     let due = Timestamp::from_millis(now.as_millis().saturating_add(pause));
     (due < expires_at).then_some(due)
@@ -42,6 +53,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
     const FAR: Timestamp = Timestamp::from_seconds(1_900_000_000);
 
+    /// A push that has just been queued, and failed at once.
+    const FIRST: Failed = Failed { attempts: 0, queued_at: NOW, expires_at: FAR, retry_after_millis: None };
+
     /// The same 64 bits each time.
     struct Drawn(u64);
 
@@ -52,7 +66,7 @@ mod tests {
     }
 
     fn pause(attempts: u32, retry_after_millis: Option<i64>, drawn: u64) -> i64 {
-        let due = next_attempt(NOW, attempts, retry_after_millis, FAR, &Drawn(drawn)).unwrap();
+        let due = next_attempt(Failed { attempts, retry_after_millis, ..FIRST }, NOW, &Drawn(drawn)).unwrap();
         due.as_millis() - NOW.as_millis()
     }
 
@@ -74,10 +88,26 @@ mod tests {
 
     #[test]
     fn nothing_is_due_at_or_after_its_end() {
-        let end = NOW.plus_seconds(30);
-        assert_eq!(next_attempt(NOW, 0, Some(30_000), end, &Drawn(0)), None);
-        assert_eq!(next_attempt(NOW, 0, Some(29_999), end, &Drawn(0)), None);
-        assert!(next_attempt(NOW, 0, Some(29_998), end, &Drawn(0)).is_some());
-        assert_eq!(next_attempt(NOW, 0, Some(i64::MAX), end, &Drawn(7)), None);
+        let expires_at = NOW.plus_seconds(30);
+        let next = |retry_after_millis, drawn| {
+            let failed = Failed { expires_at, retry_after_millis: Some(retry_after_millis), ..FIRST };
+            next_attempt(failed, NOW, &Drawn(drawn))
+        };
+        assert_eq!(next(30_000, 0), None);
+        assert_eq!(next(29_999, 0), None);
+        assert!(next(29_998, 0).is_some());
+        assert_eq!(next(i64::MAX, 7), None);
+    }
+
+    #[test]
+    fn an_old_push_is_tried_less_and_less_often() {
+        let longest = |age_seconds: i64| {
+            let failed = Failed { attempts: 40, queued_at: NOW.plus_seconds(-age_seconds), ..FIRST };
+            let bound = u64::try_from((age_seconds * 125).max(15_000)).unwrap();
+            let due = next_attempt(failed, NOW, &Drawn(bound - 1)).unwrap();
+            due.as_millis() - NOW.as_millis()
+        };
+        assert_eq!(longest(120), 15_000, "a challenge at its end");
+        assert_eq!(longest(2_400), 300_000, "a notice after forty minutes");
     }
 }

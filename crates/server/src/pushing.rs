@@ -2,11 +2,13 @@
 //!
 //! Credentials are files; they and the `push` settings are read again from time to time and at SIGHUP, and senders made
 //! of them replace the old ones as a whole. What cannot be used changes nothing: the old senders go on, and the log and
-//! a metric say so. Pushes in flight end with the senders that began them.
+//! a metric say so. Pushes in flight end with the senders that began them. At start there are no old senders: a
+//! credential that cannot be used then is left out, and said aloud, because a sign-in never depends on a push.
 //! Never holds the lock while anything is sent or read.
 //! To add a kind of credential: its settings, its lines in [`read`].
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -43,7 +45,7 @@ pub enum PushingError {
         slug: String,
     },
     /// A network is none.
-    #[error("push.webpush.additional_networks: {0} is not a network like 10.1.0.0/16")]
+    #[error("push.webpush: {0} is not a network like 10.1.0.0/16")]
     Network(String),
     /// A credential cannot be used.
     #[error(transparent)]
@@ -87,13 +89,22 @@ pub enum Reload {
 }
 
 impl Pushing {
-    /// Reads the credentials and makes senders.
+    /// Reads the credentials and makes senders of those that can be used.
     ///
     /// # Errors
-    /// [`PushingError`].
+    /// [`PushingError`]: not even Web Push, which needs no credential, can be set up.
     pub async fn open(settings: &Settings, surroundings: Surroundings) -> Result<Self, PushingError> {
-        let (push, digest) = read(&settings.push, &surroundings).await?;
-        let senders = Senders::new(push, Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy))?;
+        let (usable, unusable) = usable(&settings.push, &surroundings).await;
+        for error in &unusable {
+            metrics::counter!("countersign_push_reload_failures_total").increment(1);
+            tracing::error!(%error, "a push credential cannot be used; its devices are not rung until it can");
+        }
+        let (push, mut digest) = read(&usable, &surroundings).await?;
+        if !unusable.is_empty() {
+            // Of nothing that a reload finds: what is mended is taken up.
+            digest = Digest::of("incomplete");
+        }
+        let senders = make(push, &surroundings)?;
         Ok(Self {
             settings: settings.clone(),
             surroundings,
@@ -121,12 +132,43 @@ impl Pushing {
         if *self.digest.lock().unwrap_or_else(PoisonError::into_inner) == digest {
             return Ok(Reload::Unchanged);
         }
-        let Surroundings { clock, entropy, .. } = &self.surroundings;
-        let senders = Senders::new(push, Arc::clone(clock), Arc::clone(entropy))?;
+        let senders = make(push, &self.surroundings)?;
         *self.senders.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(senders);
         *self.digest.lock().unwrap_or_else(PoisonError::into_inner) = digest;
         Ok(Reload::Changed)
     }
+}
+
+fn make(push: PushSettings, surroundings: &Surroundings) -> Result<Senders, SettingsError> {
+    Senders::new(push, Arc::clone(&surroundings.clock), Arc::clone(&surroundings.entropy))
+}
+
+/// The settings without those credentials that cannot be used, and why they cannot.
+async fn usable(push: &Push, surroundings: &Surroundings) -> (Push, Vec<PushingError>) {
+    let alone = Push { apns: BTreeMap::new(), fcm: BTreeMap::new(), ..push.clone() };
+    let mut usable = alone.clone();
+    let mut unusable = Vec::new();
+    for (name, apns) in &push.apns {
+        let one = BTreeMap::from([(name.clone(), apns.clone())]);
+        match try_out(&Push { apns: one.clone(), ..alone.clone() }, surroundings).await {
+            Ok(()) => usable.apns.extend(one),
+            Err(error) => unusable.push(error),
+        }
+    }
+    for (name, fcm) in &push.fcm {
+        let one = BTreeMap::from([(name.clone(), fcm.clone())]);
+        match try_out(&Push { fcm: one.clone(), ..alone.clone() }, surroundings).await {
+            Ok(()) => usable.fcm.extend(one),
+            Err(error) => unusable.push(error),
+        }
+    }
+    (usable, unusable)
+}
+
+async fn try_out(push: &Push, surroundings: &Surroundings) -> Result<(), PushingError> {
+    let (settings, _) = read(push, surroundings).await?;
+    make(settings, surroundings)?;
+    Ok(())
 }
 
 /// What senders are made of, and a digest of it.
@@ -161,19 +203,20 @@ pub async fn read(push: &Push, surroundings: &Surroundings) -> Result<(PushSetti
             tenants: tenants(&setting, &settings.tenants, surroundings).await?,
         });
     }
-    let extra_ca_pem = match push.extra_ca_file.as_os_str().is_empty() {
-        true => None,
-        false => Some(text("push.extra_ca_file", &push.extra_ca_file, &mut content).await?.as_bytes().to_vec()),
-    };
-    let webpush = webpush(push, surroundings)?;
+    let extra_ca_pem = authorities("push.extra_ca_file", &push.extra_ca_file, &mut content).await?;
+    let trusted = authorities("push.webpush.extra_ca_file", &push.webpush.extra_ca_file, &mut content).await?;
+    let webpush = webpush(push, surroundings, trusted)?;
     let digest = Digest::of(content.as_slice());
     Ok((PushSettings { apns, fcm, webpush, extra_ca_pem }, digest))
 }
 
-fn webpush(push: &Push, surroundings: &Surroundings) -> Result<WebPushSettings, PushingError> {
+fn webpush(
+    push: &Push,
+    surroundings: &Surroundings,
+    extra_ca_pem: Option<Vec<u8>>,
+) -> Result<WebPushSettings, PushingError> {
     let settings = &push.webpush;
-    let networks = settings.additional_networks.iter();
-    let networks = networks.map(|text| text.parse().map_err(|_| PushingError::Network(text.clone())));
+    let network = |text: &String| text.parse().map_err(|_| PushingError::Network(text.clone()));
     let contact = match settings.contact.as_str() {
         "" if surroundings.issuer.starts_with("https://") => surroundings.issuer.clone(),
         // A server on loopback has no address for others; strict push services refuse this one.
@@ -184,10 +227,17 @@ fn webpush(push: &Push, surroundings: &Surroundings) -> Result<WebPushSettings, 
         vapid_private_key: surroundings.vapid_key.clone(),
         contact,
         additional_ports: settings.additional_ports.clone(),
-        additional_networks: networks.collect::<Result<_, _>>()?,
-        refused_networks: Vec::new(),
-        extra_ca_pem: None,
+        additional_networks: settings.additional_networks.iter().map(network).collect::<Result<_, _>>()?,
+        refused_networks: settings.refused_networks.iter().map(network).collect::<Result<_, _>>()?,
+        extra_ca_pem,
     })
+}
+
+async fn authorities(setting: &str, path: &Path, content: &mut Vec<u8>) -> Result<Option<Vec<u8>>, PushingError> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(text(setting, path, content).await?.as_bytes().to_vec()))
 }
 
 async fn text(setting: &str, path: &Path, content: &mut Vec<u8>) -> Result<Zeroizing<String>, PushingError> {

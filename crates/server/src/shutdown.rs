@@ -24,6 +24,11 @@ impl Stop {
 }
 
 impl Stopping {
+    /// Whether the server stops.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns once the server stops (also if whoever could say so is gone).
     pub async fn begun(&mut self) {
         // The only error is that the sender is gone, which also means the end.

@@ -182,3 +182,29 @@ async fn refused_credentials_of_one_provider_leave_the_others_alone() {
         providers.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_used_at_start_costs_its_pushes_and_no_sign_in() {
+    for db in [Db::Sqlite, Db::Postgres] {
+        let clock = TestClock::default();
+        let providers = Providers::start(&clock).await;
+        let key = std::fs::read_to_string(providers.file("apns.p8")).unwrap();
+        std::fs::remove_file(providers.file("apns.p8")).unwrap();
+        let options = TestAppOptions { clock, ..TestAppOptions::new(db) };
+        let app = TestApp::start_as(options, |settings| providers.configure(settings)).await;
+        let idp = app.admin().await;
+        let pixel = idp.enroll_with("ada", fcm_options("fcm-token-1")).await;
+        let challenge = idp.plain_challenge("ada").await;
+        until_state(&app, &idp, &challenge, &pixel.device_id(), "delivered").await;
+        pixel.approve(&pixel.only_pending().await, None, None).await.unwrap();
+        assert!(worker::reload::round(app.node().app()).await.is_err(), "still not there");
+        // It comes, and is used.
+        std::fs::write(providers.file("apns.p8"), key).unwrap();
+        assert_eq!(worker::reload::round(app.node().app()).await.unwrap(), Reload::Changed);
+        let phone = idp.enroll_with("ada", apns_options(&apns_token('a'))).await;
+        let challenge = idp.plain_challenge("ada").await;
+        until_state(&app, &idp, &challenge, &phone.device_id(), "delivered").await;
+        app.finish().await;
+        providers.stop().await;
+    }
+}

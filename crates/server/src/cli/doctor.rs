@@ -1,9 +1,10 @@
 //! `countersign doctor`: whether this configuration can ring a phone, and if not, why.
 //!
-//! Reads, connects and asks; changes nothing and rings nobody. Exit code 1 if one check fails.
+//! Reads, connects and asks; rings nobody. It opens the database as `serve` does, which brings its schema up to date, and
+//! makes neither a database nor a key file that is not there. Exit code 1 if one check fails.
 //! To add a check: a function that returns findings, its line in [`run`].
 
-use std::{os::unix::fs::MetadataExt as _, process::ExitCode, sync::Arc};
+use std::{os::unix::fs::MetadataExt as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use countersign_push::{Diagnosis, Senders};
 use serde_json::json;
@@ -35,6 +36,11 @@ impl From<Diagnosis> for Finding {
 /// # Errors
 /// The database cannot be opened.
 pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
+    let missing = missing_files(context);
+    if !missing.is_empty() {
+        report(context, &missing, false);
+        return Ok(ExitCode::FAILURE);
+    }
     let desk = Desk::open(context).await?;
     let mut findings = vec![Finding {
         name: "database".to_owned(),
@@ -52,6 +58,20 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
     let is_well = findings.iter().all(|finding| finding.outcome.is_ok());
     report(context, &findings, is_well);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the first start makes, and who asks before it must not: it would belong to whoever asked.
+fn missing_files(context: &Context) -> Vec<Finding> {
+    let settings = &context.settings;
+    let database = settings.database.url.strip_prefix("sqlite://");
+    let database = database.map(|path| PathBuf::from(path.split('?').next().unwrap_or(path)));
+    let files = database.map(|path| ("database", path)).into_iter().chain([("signing keys", settings.key_file())]);
+    let missing = files.filter(|(_, path)| !path.exists()).map(|(name, path)| Finding {
+        name: name.to_owned(),
+        check: "exist",
+        outcome: Err(format!("{} is not there: start the server once, then ask again", path.display())),
+    });
+    missing.collect()
 }
 
 /// Who may read the credentials.
@@ -73,11 +93,10 @@ fn credential_files(context: &Context) -> Vec<Finding> {
 async fn senders(context: &Context, desk: &Desk) -> Vec<Finding> {
     let failed = |check, error: String| vec![Finding { name: "push".to_owned(), check, outcome: Err(error) }];
     let settings = &context.settings;
-    let is_sqlite = settings.database.url.starts_with("sqlite://");
     let entropy = Arc::new(SystemEntropy::default());
     let now = SystemClock.now();
     let issuer = settings.issuer();
-    let keys = match ServerKeys::open(&settings.key_file(), is_sqlite, &issuer, now, entropy.as_ref()) {
+    let keys = match ServerKeys::open(&settings.key_file(), false, &issuer, now, entropy.as_ref()) {
         Ok(keys) => keys,
         Err(error) => return failed("signing keys", error.to_string()),
     };

@@ -40,6 +40,10 @@ pub struct WebPush {
     pub additional_ports: Vec<u16>,
     /// Networks beside the public ones, as `address/length`.
     pub additional_networks: Vec<String>,
+    /// Networks that are never connected to, even if public or additional.
+    pub refused_networks: Vec<String>,
+    /// PEM; authorities that are trusted for endpoints beside the system's.
+    pub extra_ca_file: PathBuf,
 }
 
 /// A key of Apple's service, for one topic in one environment.
@@ -125,10 +129,7 @@ impl Push {
             }
             routes.push((&apns.topic, apns.environment, &apns.tenants, name));
         }
-        for (name, fcm) in &self.fcm {
-            check_base_url(&format!("push.fcm.{name}"), &fcm.base_url)?;
-        }
-        Ok(())
+        self.fcm.iter().try_for_each(|(name, fcm)| check_base_url(&format!("push.fcm.{name}"), &fcm.base_url))
     }
 
     /// The files that hold credentials.
@@ -138,11 +139,17 @@ impl Push {
     }
 }
 
-/// https, or plain http on loopback for a stand-in.
+/// https, or plain http on loopback for a stand-in; nothing behind the port.
 fn check_base_url(name: &str, url: &str) -> Result<(), ConfigError> {
-    let is_loopback = ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"];
-    if url.is_empty() || url.starts_with("https://") || is_loopback.iter().any(|prefix| url.starts_with(prefix)) {
+    let is_plain = |rest: &str| !rest.is_empty() && !rest.contains(['@', '/', '?', '#', '\\']);
+    let is_loopback = |rest: &str| ["127.0.0.1:", "localhost:", "[::1]:"].iter().any(|host| rest.starts_with(host));
+    let fits = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => is_plain(rest),
+        (None, Some(rest)) => is_plain(rest) && is_loopback(rest),
+        (None, None) => url.is_empty(),
+    };
+    if fits {
         return Ok(());
     }
-    Err(invalid(format!("{name}.base_url must begin with https://")))
+    Err(invalid(format!("{name}.base_url must be https://HOST or https://HOST:PORT")))
 }

@@ -51,3 +51,29 @@ fn postgres_needs_a_shared_key_file_and_its_password_is_not_printed() {
     let settings = with(&format!("{url}[signing]\nkey_file = \"/k\"")).unwrap();
     assert!(!format!("{settings:?}").contains("canary-password"));
 }
+
+#[test]
+fn credentials_that_nobody_could_tell_apart_or_that_lead_elsewhere_are_refused() {
+    let apns = |name: &str, extra: &str| {
+        format!(
+            "[push.apns.{name}]\nkey_file = \"k\"\nkey_id = \"A\"\nteam_id = \"T\"\ntopic = \"org.example\"\n{extra}\n"
+        )
+    };
+    assert!(with(&apns("main", "")).is_ok());
+    let twice = with(&format!("{}{}", apns("one", ""), apns("two", ""))).unwrap_err();
+    assert!(twice.contains("push.apns.one") && twice.contains("push.apns.two"), "{twice}");
+    assert!(with(&format!("{}{}", apns("one", ""), apns("two", "environment = \"sandbox\""))).is_ok());
+    assert!(with(&format!("{}{}", apns("one", ""), apns("two", "tenants = [\"a\"]"))).is_ok());
+    let shared = format!("{}{}", apns("one", "tenants = [\"a\", \"b\"]"), apns("two", "tenants = [\"b\"]"));
+    assert!(with(&shared).is_err());
+    let base = |url: &str| with(&apns("main", &format!("base_url = \"{url}\"")));
+    for url in ["https://127.0.0.1:1", "http://127.0.0.1:8080", "http://[::1]:1", "https://api.push.apple.com"] {
+        assert!(base(url).is_ok(), "{url}");
+    }
+    for url in ["http://api.push.apple.com", "http://localhost:x@evil", "https://a/b", "ftp://a", "https://", "a"] {
+        assert!(base(url).is_err(), "{url}");
+    }
+    assert!(with(&apns("main", "passphrase = \"x\"")).unwrap_err().contains("passphrase"));
+    assert!(with("[push.webpush]\ncontact = \"http://a\"").is_err());
+    assert!(with("[push]\nreload_seconds = 0").is_err());
+}

@@ -17,7 +17,7 @@ use countersign_core::{
             NotificationVerdict,
         },
     },
-    retry,
+    retry::{self, Failed},
 };
 use countersign_proto::{
     timestamp::Timestamp,
@@ -45,7 +45,7 @@ pub async fn run(app: Arc<App>, channel: PushChannel, mut stopping: Stopping) {
     loop {
         // Seen before the claim: what is queued after it is news.
         queued.mark_unchanged();
-        while sending.len() < ROOM {
+        while sending.len() < ROOM && !stopping.has_begun() {
             match claim(&app, channel, CLAIM_LIMIT.min(ROOM - sending.len())).await {
                 Ok(leased) if leased.is_empty() => break,
                 Ok(leased) => {
@@ -125,9 +125,13 @@ fn verdict(app: &App, leased: &LeasedNotification, outcome: Outcome) -> Notifica
         Outcome::Retry { after_millis, reason } => {
             let reason = reason.to_string();
             // Counted from when the answer is here: never earlier than the provider asked for.
-            let next =
-                retry::next_attempt(app.now(), leased.attempts, after_millis, leased.expires_at, app.entropy.as_ref());
-            match next {
+            let failed = Failed {
+                attempts: leased.attempts,
+                queued_at: leased.id.made_at(),
+                expires_at: leased.expires_at,
+                retry_after_millis: after_millis,
+            };
+            match retry::next_attempt(failed, app.now(), app.entropy.as_ref()) {
                 Some(at) => NotificationVerdict::RetryAt(at, reason),
                 None => NotificationVerdict::Expired(Some(reason)),
             }
@@ -139,11 +143,20 @@ fn verdict(app: &App, leased: &LeasedNotification, outcome: Outcome) -> Notifica
     }
 }
 
+/// Whether a provider was asked: what never left is not measured with what did.
+fn was_asked(outcome: &Outcome) -> bool {
+    let never_left = ["circuit-open", "not-configured", "no-channel"];
+    !matches!(outcome, Outcome::NotTried { .. })
+        && outcome.reason().is_none_or(|reason| !never_left.contains(&reason.code))
+}
+
 fn measure(leased: &LeasedNotification, report: &Report, begun: Timestamp, at: Timestamp) {
     let provider = report.destination.provider();
     let kind = leased.kind.as_str();
-    metrics::counter!("countersign_pushes_sent_total", "provider" => provider, "kind" => kind).increment(1);
-    metrics::histogram!("countersign_push_seconds", "provider" => provider).record(at.seconds_since(begun));
+    if was_asked(&report.outcome) {
+        metrics::counter!("countersign_pushes_sent_total", "provider" => provider, "kind" => kind).increment(1);
+        metrics::histogram!("countersign_push_seconds", "provider" => provider).record(at.seconds_since(begun));
+    }
     let Some(reason) = report.outcome.reason() else {
         metrics::counter!("countersign_pushes_accepted_total", "provider" => provider, "kind" => kind).increment(1);
         if let (NotificationKind::Challenge, Some(challenge_id)) = (leased.kind, leased.challenge_id) {

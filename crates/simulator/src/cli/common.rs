@@ -120,6 +120,10 @@ pub(super) async fn run<P: Provider>(
     let ca_file = handle.ca_pem().map(|pem| place.write("ca.pem", pem)).transpose()?;
     let Introduction { provider, members, settings } = introduction;
     let settings = match &ca_file {
+        // Web Push endpoints are user-supplied: what the providers' authority is must be said of them apart.
+        Some(ca_file) if settings.starts_with("[push.webpush]\n") => {
+            settings.replacen("[push.webpush]\n", &format!("[push.webpush]\nextra_ca_file = {}\n", quoted(ca_file)), 1)
+        }
         Some(ca_file) => format!("[push]\nextra_ca_file = {}\n\n{settings}", quoted(ca_file)),
         None => settings,
     };

@@ -44,6 +44,12 @@ pub fn show_push(device: &DeviceRecord, now: Timestamp) -> PushSummary {
     }
 }
 
+/// The same for the device itself: why a provider refuses its token is the operator's to know. A device chooses its
+/// Web Push endpoint, and would read from the reason what answers at an address of its choice.
+pub fn show_own_push(device: &DeviceRecord, now: Timestamp) -> PushSummary {
+    PushSummary { reason: None, ..show_push(device, now) }
+}
+
 /// Refuses a push channel that this server could not ring (protocol 8): a phone that believes it will be rung and never
 /// is would be found out at the worst time.
 pub fn require_configured(app: &App, tenant_id: TenantId, push: &PushBinding) -> ApiResult<()> {

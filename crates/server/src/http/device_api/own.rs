@@ -12,7 +12,7 @@ use countersign_proto::{
     vocabulary::{DeviceStatus, VerificationMode},
 };
 
-use super::{proof::ProvenDevice, show_push, show_user};
+use super::{proof::ProvenDevice, show_own_push, show_user};
 use crate::http::{
     problem::{ApiError, ApiResult},
     state::App,
@@ -44,7 +44,7 @@ pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice) -> ApiRes
         name: record.description.name.clone(),
         platform: record.description.platform,
         status: record.status,
-        push: show_push(&record, now),
+        push: show_own_push(&record, now),
         created_at: record.created_at,
     };
     Ok(Json(DeviceSelf {

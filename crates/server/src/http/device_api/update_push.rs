@@ -11,7 +11,7 @@ use countersign_core::{
 };
 use countersign_proto::{api::devices::PushUpdated, jose::claims::PushUpdateClaims};
 
-use super::{artefact, require_configured, show_push};
+use super::{artefact, require_configured, show_own_push};
 use crate::http::{
     access::RequestId,
     body::Artefact,
@@ -52,5 +52,5 @@ pub async fn handle(
     }
     let record = app.store.device(signer.tenant_id, signer.device_id).await?;
     let record = record.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
-    Ok(Json(PushUpdated { device_id: record.id, push: show_push(&record, now) }))
+    Ok(Json(PushUpdated { device_id: record.id, push: show_own_push(&record, now) }))
 }
