@@ -7,6 +7,10 @@ UPDATE notifications SET channel = COALESCE(
     (SELECT devices.push_channel FROM devices WHERE devices.id = notifications.device_id), 'none');
 CREATE INDEX notifications_by_channel ON notifications (channel, due_at, id);
 DROP INDEX notifications_due;
+-- Whoever turns a device off, or moves it to another channel, meets its pushes only.
+CREATE INDEX notifications_by_device ON notifications (device_id);
+-- However much happens to a user's registrations: of the notices at most one waits for each device.
+CREATE UNIQUE INDEX notifications_notice_of_device ON notifications (device_id) WHERE kind = 'notice';
 
 -- Why and since when the provider refuses the token for good.
 ALTER TABLE devices ADD COLUMN push_undeliverable TEXT;

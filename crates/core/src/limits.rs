@@ -35,7 +35,7 @@ pub const UNDELIVERABLE_RETRY_SECONDS: i64 = 60 * 60;
 /// A push token that its device has not confirmed for so long is flagged.
 pub const PUSH_UNCONFIRMED_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// How long a notice is worth ringing for.
-pub const NOTICE_PUSH_SECONDS: i64 = 24 * 60 * 60;
+pub const NOTICE_PUSH_SECONDS: i64 = 60 * 60;
 /// How long a test push is worth sending.
 pub const TEST_PUSH_SECONDS: i64 = 60;
 /// Between two test pushes to one device.

@@ -90,6 +90,10 @@ impl Statements {
     pub(super) fn new() -> Self {
         Self {
             // The device's channel is read here, not passed on from an earlier read.
+            // A notice says only that there is something to look at, so that one that waits stands for all that
+            // happen meanwhile. One that is being sent may have been looked at before the latest happened: its lease
+            // is broken, so that it goes out once more, and what became of the first is of no account.
+            // In the devices' order: two that ring the same ones must not wait for each other.
             insert_notifications: Statement::new(format!(
                 "-- insert_notifications
                 INSERT INTO notifications
@@ -97,6 +101,12 @@ impl Statements {
                 SELECT r_id, r_tenant_id, r_kind, r_device_id, r_challenge_id, r_due_at, r_expires_at,
                     devices.push_channel
                 FROM {new} CROSS JOIN devices WHERE devices.id = r_device_id AND devices.tenant_id = r_tenant_id
+                ORDER BY r_device_id
+                ON CONFLICT (device_id) WHERE kind = 'notice' DO UPDATE SET
+                    expires_at = excluded.expires_at, channel = excluded.channel,
+                    due_at = CASE WHEN notifications.lease IS NULL THEN notifications.due_at
+                                  ELSE excluded.due_at END,
+                    lease = NULL, leased_until = NULL
                 RETURNING channel",
                 new = dialect::row_source(1, NEW),
             )),
@@ -121,7 +131,8 @@ impl Statements {
     }
 }
 
-/// A push job to be written. Its lane is the device's channel.
+/// A push job to be written. Its lane is the device's channel. Of notices at most one per device in a set.
+#[derive(Clone)]
 pub(super) struct NewNotification {
     pub(super) id: NotificationId,
     pub(super) tenant_id: TenantId,

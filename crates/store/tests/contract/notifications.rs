@@ -1,6 +1,8 @@
 //! `ports::notifications` on both databases: leases, verdicts, withdrawals. What verdicts say of a token is in
-//! `notifications/tokens.rs`, the lanes in `lanes.rs`, notices in `notices.rs`, health and sightings in `health.rs`.
+//! `notifications/tokens.rs`, what goes out again in `again.rs`, the lanes in `lanes.rs`, notices in `notices.rs`, health and sightings in `health.rs`.
 
+#[path = "notifications/again.rs"]
+mod again;
 #[path = "notifications/health.rs"]
 mod health;
 #[path = "notifications/lanes.rs"]

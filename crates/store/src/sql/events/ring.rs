@@ -1,10 +1,11 @@
 //! Ringing for notices (protocol 8.7): an event that a user's devices are told of also rings them.
 //!
-//! Queued in the transaction of the event, each under an id that follows from the event and the device: a command
-//! that is run again queues the same. Costs nothing unless such an event is written.
+//! Queued in the transaction of the event: a command that is run again finds itself and queues nothing. However much
+//! happens, a device has one notice that waits (`insert_notifications`): the outbox is bounded by the devices, and
+//! whoever makes much happen rings nobody more often. Costs nothing unless such an event is written.
 //! To ring for one more kind of event: its entry in [`EventKind::NOTICES`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use countersign_core::{
     event::{Event, EventKind, derived_id},
@@ -65,14 +66,19 @@ impl Tx<'_> {
         };
         let parameter = rows::to_parameter(NOTICES, notices.values().map(row).collect());
         let statements = self.statements();
-        let mut pushes = Vec::new();
+        // Of several events one per device: the latest, which lives longest.
+        let mut pushes = BTreeMap::new();
         for row in &self.fetch_all(query(&statements.events.ring.devices_to_ring).bind(parameter)).await? {
             let row = Columns::new("devices", row);
             let device_id = row.id("device_id")?;
             let event = notices.get(&row.id("r_id")?).filter(|event| is_told(event, device_id));
-            pushes.extend(event.map(|event| push(event, device_id)));
+            let Some(push) = event.map(|event| push(event, device_id)) else { continue };
+            let latest = pushes.entry(device_id).or_insert_with(|| push.clone());
+            if push.expires_at > latest.expires_at {
+                *latest = push;
+            }
         }
-        self.insert_notifications(pushes).await
+        self.insert_notifications(pushes.into_values().collect()).await
     }
 }
 

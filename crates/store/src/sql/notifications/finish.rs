@@ -4,7 +4,10 @@
 //! A verdict counts only while its lease stands in the row. Rows are met in one order by everybody: devices (locked
 //! by the batch beforehand), notifications, deliveries, test pushes, push health.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use countersign_core::ports::notifications::{
     FinishNotification, FinishOutcome, NotificationKind, NotificationVerdict,
@@ -38,14 +41,18 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            // The lock on the row: from here on nobody else leases it. The claim counted the attempt already.
+            // The lock on the row: from here on nobody else leases it. In the devices' order, as notices are queued. The claim counted the attempt already.
             end_leases: Statement::new(format!(
                 "-- end_leases
                 UPDATE notifications SET lease = NULL, leased_until = NULL, due_at = r_due_at,
                     attempts = CASE WHEN r_was_tried OR attempts = 0 THEN attempts ELSE attempts - 1 END
-                FROM {verdicts} WHERE notifications.id = r_id AND notifications.lease = r_lease
+                FROM (SELECT r_id, r_lease, r_due_at, r_was_tried FROM {verdicts} CROSS JOIN notifications
+                      WHERE notifications.id = r_id AND notifications.lease = r_lease
+                      ORDER BY notifications.device_id, notifications.id {lock}) AS r_held
+                WHERE notifications.id = r_id AND notifications.lease = r_lease
                 RETURNING id, attempts",
                 verdicts = dialect::row_source(1, VERDICTS),
+                lock = dialect::locking("FOR NO KEY UPDATE OF notifications"),
             )),
             delete_notifications: Statement::new(format!(
                 "-- delete_notifications
@@ -68,14 +75,16 @@ impl Tx<'_> {
         &mut self,
         commands: &[&FinishNotification],
     ) -> Result<Vec<FinishOutcome>, Failure> {
-        let attempts = self.end_leases(commands).await?;
-        let finished = |command: &&'_ FinishNotification| attempts.get(&command.leased.id).copied();
+        let superseded = self.superseded(commands).await?;
+        let commands: Vec<_> = commands.iter().map(|command| read(command, &superseded)).collect();
+        let attempts = self.end_leases(&commands).await?;
+        let finished = |command: &FinishNotification| attempts.get(&command.leased.id).copied();
         let finished: Vec<_> =
             commands.iter().filter_map(|command| Some(Finished { command, attempts: finished(command)? })).collect();
         if !finished.is_empty() {
             self.store_verdicts(&finished).await?;
         }
-        let outcome = |command: &&FinishNotification| match attempts.contains_key(&command.leased.id) {
+        let outcome = |command: &Cow<'_, FinishNotification>| match attempts.contains_key(&command.leased.id) {
             true => FinishOutcome::Stored,
             false => FinishOutcome::StaleLease,
         };
@@ -83,8 +92,11 @@ impl Tx<'_> {
     }
 
     /// Gives the jobs back whose leases hold; returns how often each was tried.
-    async fn end_leases(&mut self, commands: &[&FinishNotification]) -> Result<HashMap<NotificationId, i64>, Failure> {
-        let row = |command: &&FinishNotification| {
+    async fn end_leases(
+        &mut self,
+        commands: &[Cow<'_, FinishNotification>],
+    ) -> Result<HashMap<NotificationId, i64>, Failure> {
+        let row = |command: &Cow<'_, FinishNotification>| {
             let due_at = due_again(&command.verdict).unwrap_or(command.at);
             let was_tried = !matches!(command.verdict, NotificationVerdict::PutBack(_));
             let leased = &command.leased;
@@ -130,6 +142,15 @@ impl Tx<'_> {
         let parameter = rows::to_parameter(IDS, ids.iter().map(|id| json!({"r_id": rows::id(*id)})).collect());
         let statements = self.statements();
         self.execute(query(&statements.notifications.finish.delete_notifications).bind(parameter)).await.map(|_| ())
+    }
+}
+
+/// What the verdict means now: if it condemns a token in whose place the device has another by now, the push is yet to
+/// be tried. Ends, because the next claim reads the token of then.
+fn read<'c>(command: &'c FinishNotification, superseded: &HashSet<NotificationId>) -> Cow<'c, FinishNotification> {
+    match superseded.contains(&command.leased.id) {
+        true => Cow::Owned(FinishNotification { verdict: NotificationVerdict::PutBack(command.at), ..command.clone() }),
+        false => Cow::Borrowed(command),
     }
 }
 

@@ -2,19 +2,23 @@
 //!
 //! Only of the token that was tried: the row must still say that it was registered at that time, and be that very
 //! token (clocks of two nodes may coincide). A device that registers again while its old token is found to be dead
-//! loses nothing: whichever of the two commits first, the other sees it, because the device's row is locked.
+//! loses nothing: whichever of the two commits first, the other sees it, because the device's row is locked. Nor does
+//! it lose the push: that goes out again, to the token of now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use countersign_core::ports::notifications::{FinishNotification, NotificationVerdict};
+use countersign_core::{
+    ports::notifications::{FinishNotification, NotificationVerdict},
+    wake::WakeKey,
+};
 use countersign_proto::{
-    ids::{DeviceId, TenantId},
+    ids::{DeviceId, NotificationId, TenantId},
     push::PushBinding,
     timestamp::Timestamp,
 };
 use serde_json::json;
 
-use super::super::{Tx, dialect, query};
+use super::super::{Columns, Tx, dialect, query};
 use crate::{
     failure::Failure,
     rows::{self, Type},
@@ -31,14 +35,31 @@ const CHANGES: &rows::Columns = &[
     ("r_refused_at", Type::Integer),
 ];
 
+const CONDEMNED: &rows::Columns = &[
+    ("r_id", Type::Id),
+    ("r_device_id", Type::Id),
+    ("r_tenant_id", Type::Id),
+    ("r_registered_at", Type::Integer),
+    ("r_push", Type::Text),
+];
+
 /// See the module.
 pub(super) struct Statements {
+    superseded: Statement,
     change_tokens: Statement,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
+            superseded: Statement::new(format!(
+                "-- superseded
+                SELECT r_id, push_channel FROM {condemned} CROSS JOIN devices
+                WHERE devices.id = r_device_id AND devices.tenant_id = r_tenant_id
+                  AND devices.push_channel <> 'none' AND devices.push_token_gone = 0
+                  AND (devices.push_updated_at <> r_registered_at OR devices.push <> r_push)",
+                condemned = dialect::row_source(1, CONDEMNED),
+            )),
             change_tokens: Statement::new(format!(
                 "-- change_tokens
                 UPDATE devices SET
@@ -97,6 +118,34 @@ impl TokenChanges {
 }
 
 impl Tx<'_> {
+    /// Those whose verdict condemns a token in whose place the device has another by now, which may be good. The
+    /// devices are locked.
+    pub(super) async fn superseded(
+        &mut self,
+        commands: &[&FinishNotification],
+    ) -> Result<HashSet<NotificationId>, Failure> {
+        let mut condemned = Vec::new();
+        for FinishNotification { leased, verdict, .. } in commands {
+            if matches!(verdict, NotificationVerdict::TokenGone(_) | NotificationVerdict::Undeliverable(_)) {
+                condemned.push(json!({"r_id": rows::id(leased.id), "r_device_id": rows::id(leased.device_id),
+                    "r_tenant_id": rows::id(leased.tenant_id), "r_push": rows::json(&leased.push)?,
+                    "r_registered_at": rows::time(leased.push_updated_at)}));
+            }
+        }
+        let mut superseded = HashSet::new();
+        if condemned.is_empty() {
+            return Ok(superseded);
+        }
+        let statements = self.statements();
+        let find = query(&statements.notifications.token.superseded).bind(rows::to_parameter(CONDEMNED, condemned));
+        for row in &self.fetch_all(find).await? {
+            let row = Columns::new("devices", row);
+            superseded.insert(row.id("r_id")?);
+            self.wake(WakeKey::Outbox(row.word("push_channel")?));
+        }
+        Ok(superseded)
+    }
+
     /// Marks and clears. The devices are locked.
     pub(super) async fn change_tokens(&mut self, changes: &TokenChanges) -> Result<(), Failure> {
         if changes.0.is_empty() {

@@ -9,7 +9,7 @@ use countersign_core::{
         challenges::{DecideChallenge, DecideOutcome},
         devices::ChangeDeviceStatusOutcome,
         enrollments::ConfirmOutcome,
-        notifications::{NotificationKind, NotificationVerdict},
+        notifications::{FinishNotification, FinishOutcome, NotificationKind, NotificationVerdict},
     },
     verify::Verdict,
 };
@@ -140,7 +140,7 @@ async fn only_a_device_that_can_be_rung_is_rung() {
 }
 
 #[tokio::test]
-async fn a_notice_rings_for_a_day() {
+async fn a_notice_rings_for_an_hour() {
     for world in World::each().await {
         let one = world.phone("ada").await;
         world.phone("ada").await;
@@ -149,6 +149,91 @@ async fn a_notice_rings_for_a_day() {
         assert_eq!(world.store.oldest_due(end.plus_millis(-1)).await, Ok(vec![(PushChannel::Fcm, NOW)]));
         assert_eq!(world.store.expire_notifications(end, 10).await, Ok(1));
         assert_eq!(world.device(one.id).await.unwrap().push_health.accepted_at, None);
+    }
+}
+
+#[tokio::test]
+async fn however_much_happens_one_notice_waits_for_each_device() {
+    for world in World::each().await {
+        let (one, two, three) = (world.phone("ada").await, world.phone("ada").await, world.phone("ada").await);
+        world.rung(NOW).await;
+        let mut last = NOW;
+        for seconds in 1..20 {
+            last = NOW.plus_seconds(seconds);
+            for change in [StatusChange::Suspend, StatusChange::Resume] {
+                let mut command = world.new_status(world.client, two.id, change);
+                command.stamp.at = last;
+                let store = if seconds % 2 == 0 { &world.store } else { &world.other };
+                store.change_device_status(command).await.unwrap();
+            }
+        }
+        let waiting = "SELECT count(*) FROM notifications WHERE kind = 'notice'";
+        assert_eq!(world.database.number(waiting).await, 2);
+        // It lives as long as the last of them would, and is due since the first.
+        let end = last.plus_seconds(NOTICE_PUSH_SECONDS);
+        assert_eq!(world.store.expire_notifications(end.plus_millis(-1), 10).await, Ok(0));
+        assert_eq!(world.rung(NOW.plus_seconds(1)).await, ids(&[&one, &three]));
+        assert_eq!(world.rung(last).await, []);
+    }
+}
+
+#[tokio::test]
+async fn what_happens_while_a_notice_is_being_sent_rings_again() {
+    for world in World::each().await {
+        let (one, two) = (world.phone("ada").await, world.phone("ada").await);
+        let notice = async || {
+            let jobs = world.lease_all(PushChannel::Fcm, NOW).await;
+            jobs.into_iter().find(|job| job.device_id == one.id)
+        };
+        let sending = notice().await.unwrap();
+        assert_eq!(notice().await, None);
+        world.change(two.id, StatusChange::Suspend).await;
+        let again = notice().await.unwrap();
+        // In whichever order the two end, the second says what becomes of it.
+        assert_eq!(world.finish(&sending, NotificationVerdict::Delivered, NOW).await, FinishOutcome::StaleLease);
+        assert_eq!(world.database.number("SELECT count(*) FROM notifications WHERE kind = 'notice'").await, 1);
+        assert_eq!(world.finish(&again, NotificationVerdict::Delivered, NOW).await, FinishOutcome::Stored);
+        assert_eq!(notice().await, None);
+        // One that is to be tried again later keeps its time: more news is no reason to press a busy provider.
+        world.change(two.id, StatusChange::Resume).await;
+        world.change(two.id, StatusChange::Suspend).await;
+        let busy = notice().await.unwrap();
+        let later = NOW.plus_seconds(30);
+        world.finish(&busy, NotificationVerdict::RetryAt(later, "busy 503".to_owned()), NOW).await;
+        world.change(two.id, crate::devices::REVOKE).await;
+        assert_eq!(notice().await, None);
+        assert_eq!(world.rung(later).await, ids(&[&one]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notices_and_verdicts_on_them_meet_without_a_deadlock() {
+    for world in World::each().await {
+        let mut phones = Vec::new();
+        for number in 0..12 {
+            phones.push(world.phone(if number % 2 == 0 { "ada" } else { "bob" }).await);
+        }
+        for round in 0..10 {
+            let mut jobs = world.lease_all(PushChannel::Fcm, NOW).await;
+            if round % 2 == 0 {
+                jobs.reverse();
+            }
+            let mut work = tokio::task::JoinSet::new();
+            for (phone, job) in phones.iter().zip(jobs) {
+                let (store, finish) = (
+                    world.store.clone(),
+                    FinishNotification { leased: job, verdict: NotificationVerdict::Delivered, at: NOW },
+                );
+                work.spawn(async move { store.finish_notification(finish).await.map(|_| ()) });
+                let change = if round % 2 == 0 { StatusChange::Suspend } else { StatusChange::Resume };
+                let (store, change) = (world.other.clone(), world.new_status(world.client, phone.id, change));
+                work.spawn(async move { store.change_device_status(change).await.map(|_| ()) });
+            }
+            for outcome in work.join_all().await {
+                assert_eq!(outcome, Ok(()));
+            }
+        }
+        assert_eq!(world.deadlocks().await, 0);
     }
 }
 

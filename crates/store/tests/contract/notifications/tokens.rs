@@ -15,7 +15,7 @@ use countersign_proto::{
 
 use crate::world::{NOW, Phone, World};
 
-fn fcm(token: &str) -> PushBinding {
+pub(super) fn fcm(token: &str) -> PushBinding {
     PushBinding::Fcm { token: token.to_owned(), project: None }
 }
 
