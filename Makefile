@@ -1,5 +1,5 @@
 # Thin names for what the scripts and the binary do. `make` alone explains them.
-.PHONY: help demo test run check interop tools
+.PHONY: help demo test run check interop proof bench tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +20,12 @@ check: ## format, lints, documents, licences, and the arrows between the crates
 
 interop: ## independent push clients against the stand-ins, and against what the server sends
 	@scripts/interop.sh
+
+proof: tools ## the proofs in full (docs/proof.md); `make test` runs them small
+	@scripts/proof.sh
+
+bench: tools ## measure what docs/performance.md says, on this machine, and write it there
+	@scripts/bench.sh
 
 tools:
 	@scripts/ensure-build-tools.sh

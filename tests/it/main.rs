@@ -19,6 +19,7 @@ mod log;
 mod lost_replies;
 mod operations;
 mod process;
+mod proof;
 mod push;
 mod races;
 mod refusals;

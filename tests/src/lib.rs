@@ -47,6 +47,7 @@ mod database;
 mod device;
 pub mod forge;
 mod http;
+pub mod proof;
 pub mod providers;
 
 pub use self::{

@@ -1,9 +1,10 @@
 //! The user's other phones hear of what happens to their registrations, and may say "that was not me" (protocol 8.8).
 
 use countersign_proto::jose::Kind;
+use countersign_simulator::stand_in::Behaviour;
 use countersign_tests::{
     ApiClient, Device, Reply,
-    providers::{apns_options, apns_token, both_with_providers, fcm_options},
+    providers::{SOON, apns_options, apns_token, both_with_providers, fcm_options},
     text,
 };
 use reqwest::Method;
@@ -119,11 +120,17 @@ async fn each_kind_of_notice_rings_the_other_phones_once() {
         let keeper = idp.enroll_with("ada", apns_options(&apns_token('a'))).await;
         let other = idp.enroll_with("ada", fcm_options("fcm-token-1")).await;
         let path = format!("/v1/devices/{}", other.device_id());
+        // Each is sent before the next one happens: unsent notices of a device are one.
+        drain_notices(app).await;
         idp.post_empty(&format!("{path}/suspend")).await.ok(200);
+        drain_notices(app).await;
         idp.post_empty(&format!("{path}/suspend")).await.ok(200);
         idp.post_empty(&format!("{path}/resume")).await.ok(200);
+        drain_notices(app).await;
         idp.delete(&path).await.ok(200);
+        drain_notices(app).await;
         let third = idp.enroll_with("ada", fcm_options("fcm-token-3")).await;
+        drain_notices(app).await;
         third.deregister(None).await.unwrap();
         drain_notices(app).await;
         let rung = providers.apns.received();
@@ -133,6 +140,36 @@ async fn each_kind_of_notice_rings_the_other_phones_once() {
         let expected = ["device.added", "device.added", "device.deregistered", "device.revoked", "device.suspended"];
         assert_eq!(types, expected);
         assert_eq!(rung, expected.len(), "one push for each");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn however_much_happens_a_phone_that_cannot_be_reached_is_rung_once_when_it_can() {
+    both_with_providers(async |app, providers| {
+        let idp = app.admin().await;
+        let keeper = idp.enroll_with("ada", apns_options(&apns_token('a'))).await;
+        let other = idp.enroll("ada").await;
+        drain_notices(app).await;
+        providers.apns.always(Some(Behaviour::status(503)));
+        let path = format!("/v1/devices/{}", other.device_id());
+        for _ in 0..20 {
+            idp.post_empty(&format!("{path}/suspend")).await.ok(200);
+            idp.post_empty(&format!("{path}/resume")).await.ok(200);
+        }
+        assert!(app.database.number("SELECT count(*) FROM notifications").await <= 1, "one notice waits");
+        providers.apns.always(None);
+        let before = providers.apns.accepted_count();
+        let rung = async {
+            while app.database.number("SELECT count(*) FROM notifications").await > 0 {
+                app.clock.advance(5);
+                app.node().dispatch().await;
+                app.node().turn().await;
+            }
+        };
+        tokio::time::timeout(SOON, rung).await.expect("it is sent once its provider is back");
+        assert_eq!(providers.apns.accepted_count() - before, 1);
+        assert!(notices(&keeper).await.len() > 20, "and all of it can be read");
     })
     .await;
 }

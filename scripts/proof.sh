@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the proofs in full, on SQLite and a throw-away PostgreSQL, and prints their figures ("proof: …").
+# The same tests run small in `make test`. Results are kept in docs/proof.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/ensure-build-tools.sh
+cargo test --locked --workspace --no-run --test it
+COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
+    cargo test --locked --workspace --test it -- proof:: --nocapture --test-threads=1
