@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use reqwest::Url;
 
-pub use resolver::{AddressForbidden, GuardedResolver, Resolver, SystemResolver};
+pub use resolver::{AddressForbidden, GuardedResolver, Resolver, ResolverBusy, SystemResolver};
 
 /// The port of https.
 const HTTPS: u16 = 443;

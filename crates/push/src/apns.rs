@@ -36,9 +36,6 @@ use crate::{
     transport::{self, Answer, Fault},
 };
 
-/// Apple's streams per connection; more would only queue.
-const IN_FLIGHT: usize = 1_000;
-
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
 const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
@@ -105,7 +102,7 @@ impl Apns {
             return Err(refuse("base_url must be https, without a path"));
         }
         Ok(Self {
-            gate: Gate::new(Destination::Apns(settings.name.as_str().into()), IN_FLIGHT, Arc::clone(&clock)),
+            gate: Gate::of_provider(Destination::Apns(settings.name.as_str().into()), Arc::clone(&clock)),
             token: ProviderToken::new(key, &settings.key_id, &settings.team_id),
             key_id: settings.key_id.clone(),
             team_id: settings.team_id.clone(),
@@ -138,17 +135,19 @@ impl Apns {
         let request = self.request(notification, device_token, &token);
         let Some(request) = request else { return Ok(verdict::unsendable()) };
         let repeat = request.try_clone();
-        let answer = transport::exchange(&self.client, request).await?;
-        // Another token and one repeat: if that is refused too, the trouble is not the token's age.
+        let may_repeat = || self.gate.may_repeat();
+        let answer = transport::exchange(&self.client, request, may_repeat).await?;
+        // Another token and one repeat: if that is refused too, the trouble is not the token's age. A probe leaves the
+        // other token to the next one.
         let other = match verdict::read(&answer) {
             Answered::TokenExpired => self.token.newer(&token, self.clock.now()),
             Answered::TokenTooSoon => self.token.older(&token, self.clock.now()),
             Answered::Other => None,
         };
         let answer = match (other, repeat) {
-            (Some(other), Some(mut repeat)) => {
+            (Some(other), Some(mut repeat)) if may_repeat() => {
                 repeat.headers_mut().insert(AUTHORIZATION, other.header.clone());
-                transport::exchange(&self.client, repeat).await?
+                transport::exchange(&self.client, repeat, may_repeat).await?
             }
             _ => answer,
         };
@@ -193,7 +192,7 @@ impl Apns {
         headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static("background"));
         headers.insert(APNS_PRIORITY, HeaderValue::from_static("5"));
         *request.body_mut() = Some(r#"{"aps":{"content-available":1}}"#.into());
-        transport::exchange(&self.client, request).await
+        transport::exchange(&self.client, request, || true).await
     }
 
     /// What Apple said to [`Self::probe`], in our words.

@@ -1,19 +1,32 @@
 //! The circuit of one destination: while it is known to be in trouble, pushes wait at once instead of in a queue.
 //!
 //! A pure state machine over `now`: it knows neither clock nor lock. It opens at once when the provider refuses our
-//! credentials, which no repeat will mend, and after [`FAILURES`] failures in a row otherwise. While it is open one
-//! probe a second goes through: a real push, and its success closes it. What concerns one device only is no failure.
+//! credentials, which no repeat will mend, and otherwise after [`FAILURES`] failures in a row of enough different
+//! devices: where devices choose the paths, one of them must not shut a destination for the others. While it is open
+//! one probe a second goes through: a real push, and its success closes it. The device whose push failed last is not
+//! the probe while others ask. What concerns one device only is no failure.
+//!
+//! A destination that asks for time is left alone until then, for at most [`WAIT_MILLIS`].
 //!
 //! To add a kind of health: a variant of [`Health`] and its arm in [`Circuit::record`].
 
-use countersign_proto::timestamp::Timestamp;
+use countersign_proto::{ids::DeviceId, timestamp::Timestamp};
 
 use crate::report::Reason;
+
+#[cfg(test)]
+mod tests;
 
 /// So many failures in a row open it.
 const FAILURES: u32 = 5;
 /// A probe at most so often, in milliseconds.
 const PROBE_MILLIS: i64 = 1_000;
+/// How long a due probe is kept for others than the device that failed last, if others have asked.
+const KEPT_MILLIS: i64 = 2_000;
+/// The longest that a destination is left alone because it asked for it.
+pub(crate) const WAIT_MILLIS: i64 = 300_000;
+/// An open circuit that nobody asked about for so long is not worth remembering.
+const FORGOTTEN_MILLIS: i64 = 600_000;
 
 /// What a request says about its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +37,9 @@ pub(crate) enum Health {
     Failing(Reason),
     /// It does not accept our credentials.
     Refused(Reason),
-    /// Says nothing: the request never got so far, or the destination asked for time.
+    /// It asks for time: so many milliseconds.
+    Waits(i64),
+    /// Says nothing: the request never got so far, or its answer concerns one device.
     Unknown,
 }
 
@@ -35,118 +50,136 @@ pub(crate) enum Change {
     Closed,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) enum Circuit {
-    Closed { failures: u32 },
-    Open { next_probe: Timestamp },
+/// Why a request may not go, and after how many milliseconds the next one may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shut {
+    /// The circuit is open.
+    Open(i64),
+    /// The destination asked for time.
+    Waits(i64),
 }
 
-impl Default for Circuit {
-    fn default() -> Self {
-        Self::Closed { failures: 0 }
-    }
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Circuit {
+    /// How many different devices have to say the same before it counts for all.
+    witnesses: usize,
+    state: State,
+    /// Whom the destination asked for time since it last worked; at most `witnesses`.
+    asked: Vec<DeviceId>,
+    not_before: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// `failed`: whose pushes failed since it last worked; at most `witnesses`.
+    Closed { failures: u32, failed: Vec<DeviceId> },
+    /// `others_ask`: another device than the one that failed last was turned away.
+    Open { next_probe: Timestamp, failed_last: DeviceId, others_ask: bool },
 }
 
 impl Circuit {
-    /// Whether a request may go at `now`. If not, after how many milliseconds the next one may.
-    pub(crate) fn admit(&mut self, now: Timestamp) -> Result<(), i64> {
-        let Self::Open { next_probe } = self else { return Ok(()) };
-        let wait = next_probe.as_millis().saturating_sub(now.as_millis());
-        // A longer wait than was ever set: the clock was put back. Better a probe too many than none for hours.
-        if (1..=PROBE_MILLIS).contains(&wait) {
-            return Err(wait);
+    /// A closed one.
+    pub(crate) const fn new(witnesses: usize) -> Self {
+        Self { witnesses, state: State::closed(), asked: Vec::new(), not_before: None }
+    }
+
+    /// Whether a request of `device` may go at `now`, as far as can be said without letting it go.
+    pub(crate) fn look(&mut self, now: Timestamp, device: DeviceId) -> Result<(), Shut> {
+        if let Some(wait) = self.wait(now) {
+            return Err(Shut::Waits(wait));
         }
-        *next_probe = now.plus_millis(PROBE_MILLIS);
+        let State::Open { next_probe, failed_last, others_ask } = &mut self.state else { return Ok(()) };
+        // A longer wait than was ever set: the clock was put back. Better a probe too many than none for hours.
+        let wait = next_probe.as_millis().saturating_sub(now.as_millis());
+        let is_early = (1..=PROBE_MILLIS).contains(&wait);
+        let is_kept = *others_ask && *failed_last == device && (-KEPT_MILLIS..=0).contains(&wait);
+        if !is_early && !is_kept {
+            return Ok(());
+        }
+        *others_ask |= *failed_last != device;
+        Err(Shut::Open(if is_early { wait } else { PROBE_MILLIS }))
+    }
+
+    /// Lets a request of `device` go at `now`, or not. While open, this spends the probe.
+    pub(crate) fn admit(&mut self, now: Timestamp, device: DeviceId) -> Result<(), Shut> {
+        self.look(now, device)?;
+        if let State::Open { next_probe, others_ask, .. } = &mut self.state {
+            *next_probe = now.plus_millis(PROBE_MILLIS);
+            *others_ask = false;
+        }
         Ok(())
     }
 
-    /// Takes note of how a request went.
-    pub(crate) fn record(&mut self, now: Timestamp, health: Health) -> Option<Change> {
-        match (&mut *self, health) {
-            (_, Health::Unknown) | (Self::Open { .. }, Health::Failing(_) | Health::Refused(_)) => None,
-            (Self::Closed { failures }, Health::Alive) => {
-                *failures = 0;
+    /// Takes note of how a request of `device` went.
+    pub(crate) fn record(&mut self, now: Timestamp, device: DeviceId, health: Health) -> Option<Change> {
+        match health {
+            Health::Unknown => None,
+            Health::Alive => {
+                self.asked.clear();
+                let was_open = self.is_open();
+                self.state = State::closed();
+                was_open.then_some(Change::Closed)
+            }
+            Health::Waits(millis) => {
+                note(&mut self.asked, device, self.witnesses);
+                if self.asked.len() >= self.witnesses {
+                    let until = now.plus_millis(millis.clamp(0, WAIT_MILLIS));
+                    self.not_before = self.not_before.max(Some(until));
+                }
                 None
             }
-            (Self::Open { .. }, Health::Alive) => {
-                *self = Self::default();
-                Some(Change::Closed)
-            }
-            (Self::Closed { failures }, Health::Failing(_)) if *failures + 1 < FAILURES => {
-                *failures += 1;
+            Health::Failing(reason) => self.fail(now, device, reason, false),
+            Health::Refused(reason) => self.fail(now, device, reason, true),
+        }
+    }
+
+    fn fail(&mut self, now: Timestamp, device: DeviceId, reason: Reason, at_once: bool) -> Option<Change> {
+        match &mut self.state {
+            State::Open { failed_last, .. } => {
+                *failed_last = device;
                 None
             }
-            (Self::Closed { .. }, Health::Failing(reason) | Health::Refused(reason)) => {
-                *self = Self::Open { next_probe: now.plus_millis(PROBE_MILLIS) };
+            State::Closed { failures, failed } => {
+                *failures = failures.saturating_add(1);
+                note(failed, device, self.witnesses);
+                if !at_once && (*failures < FAILURES || failed.len() < self.witnesses) {
+                    return None;
+                }
+                let next_probe = now.plus_millis(PROBE_MILLIS);
+                self.state = State::Open { next_probe, failed_last: device, others_ask: false };
                 Some(Change::Opened(reason))
             }
         }
     }
 
     pub(crate) const fn is_open(&self) -> bool {
-        matches!(self, Self::Open { .. })
+        matches!(self.state, State::Open { .. })
+    }
+
+    /// For how many milliseconds more the destination wants to be left alone.
+    pub(crate) fn wait(&self, now: Timestamp) -> Option<i64> {
+        let wait = self.not_before?.as_millis().saturating_sub(now.as_millis());
+        // Longer than can be asked for: the clock was put back.
+        (1..=WAIT_MILLIS).contains(&wait).then_some(wait)
+    }
+
+    /// Whether something would be lost by beginning anew.
+    pub(crate) fn is_worth_keeping(&self, now: Timestamp) -> bool {
+        let is_recent = |next_probe: Timestamp| now.millis_since(next_probe) < FORGOTTEN_MILLIS.unsigned_abs();
+        self.wait(now).is_some() || matches!(self.state, State::Open { next_probe, .. } if is_recent(next_probe))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-    const WHY: Reason = Reason::answered("unexpected-status", 500);
-
-    fn opened() -> Circuit {
-        let mut circuit = Circuit::default();
-        assert_eq!(circuit.record(NOW, Health::Refused(WHY)), Some(Change::Opened(WHY)));
-        circuit
+impl State {
+    const fn closed() -> Self {
+        Self::Closed { failures: 0, failed: Vec::new() }
     }
+}
 
-    #[test]
-    fn refused_credentials_open_it_at_once() {
-        assert!(opened().is_open());
-    }
-
-    #[test]
-    fn five_failures_in_a_row_open_it_once_and_four_do_not() {
-        let mut circuit = Circuit::default();
-        for _ in 0..3 {
-            for _ in 0..4 {
-                assert_eq!(circuit.record(NOW, Health::Failing(WHY)), None);
-                assert_eq!(circuit.record(NOW, Health::Unknown), None, "says nothing either way");
-            }
-            assert_eq!(circuit.record(NOW, Health::Alive), None);
-        }
-        let changes: Vec<_> = (0..8).filter_map(|_| circuit.record(NOW, Health::Failing(WHY))).collect();
-        assert_eq!(changes, [Change::Opened(WHY)]);
-    }
-
-    #[test]
-    fn while_open_one_probe_a_second_goes_through() {
-        let mut circuit = opened();
-        assert_eq!(circuit.admit(NOW), Err(1_000));
-        assert_eq!(circuit.admit(NOW.plus_millis(999)), Err(1));
-        let mut probes = 0;
-        for millis in 1_000..11_000 {
-            probes += u32::from(circuit.admit(NOW.plus_millis(millis)).is_ok());
-            assert_eq!(circuit.record(NOW.plus_millis(millis), Health::Refused(WHY)), None, "told once");
-        }
-        assert_eq!(probes, 10);
-    }
-
-    #[test]
-    fn a_success_closes_it() {
-        let mut circuit = opened();
-        assert_eq!(circuit.record(NOW, Health::Alive), Some(Change::Closed));
-        assert!(!circuit.is_open());
-        assert_eq!(circuit.admit(NOW), Ok(()));
-        assert_eq!(circuit.record(NOW, Health::Failing(WHY)), None, "it counts from the beginning");
-    }
-
-    #[test]
-    fn a_clock_that_was_put_back_does_not_hold_the_probes() {
-        let mut circuit = opened();
-        assert_eq!(circuit.admit(NOW.plus_seconds(-3_600)), Ok(()));
-        assert_eq!(circuit.admit(NOW.plus_seconds(-3_600)), Err(1_000));
+/// Adds a device, once, while fewer than `enough` are known.
+fn note(devices: &mut Vec<DeviceId>, device: DeviceId, enough: usize) {
+    if devices.len() < enough && !devices.contains(&device) {
+        devices.push(device);
     }
 }

@@ -40,7 +40,6 @@ use crate::{
     transport::{self, Answer, Fault},
 };
 
-const IN_FLIGHT: usize = 1_000;
 /// How many may begin before one has shown that the connection works. Which protocol Google (or a proxy in between)
 /// speaks is known only then: a thousand that begin at once would open a thousand connections.
 const COLD_STARTS: usize = 8;
@@ -129,7 +128,7 @@ impl Fcm {
         )
         .ok_or_else(|| refuse("private_key in service_account_file is not an RSA key"))?;
         Ok(Self {
-            gate: Gate::new(Destination::Fcm(settings.name.as_str().into()), IN_FLIGHT, Arc::clone(&clock)),
+            gate: Gate::of_provider(Destination::Fcm(settings.name.as_str().into()), Arc::clone(&clock)),
             project_id: account.project_id,
             tenants: settings.tenants.clone(),
             oauth,
@@ -156,35 +155,35 @@ impl Fcm {
         notification: &LeasedNotification,
         device_token: &str,
     ) -> Result<(Outcome, Health), Fault> {
-        let access = match self.oauth.access().await {
+        let may_repeat = || self.gate.may_repeat();
+        let access = match self.oauth.access(may_repeat).await {
             Ok(access) => access,
             Err(refusal) => return Ok(refusal.verdict()),
         };
-        let request = self.request(notification, device_token, &access);
-        let repeat = request.try_clone();
-        let answer = self.exchange(request).await?;
-        let answer = match repeat {
-            Some(mut repeat) if verdict::is_unauthenticated(&answer) => {
-                self.oauth.forget(&access);
-                match self.oauth.access().await {
-                    Ok(access) => repeat.headers_mut().insert(AUTHORIZATION, access.header.clone()),
+        let mut answer = self.exchange(self.request(notification, device_token, &access), may_repeat).await?;
+        if verdict::is_unauthenticated(&answer) {
+            self.oauth.forget(&access);
+            // A probe leaves the new token to the next one.
+            if may_repeat() {
+                let access = match self.oauth.access(may_repeat).await {
+                    Ok(access) => access,
                     Err(refusal) => return Ok(refusal.verdict()),
                 };
-                self.exchange(repeat).await?
+                // Made anew: by now it is worth less time.
+                answer = self.exchange(self.request(notification, device_token, &access), may_repeat).await?;
             }
-            _ => answer,
-        };
+        }
         Ok(verdict::verdict(&answer, self.clock.now()))
     }
 
     /// An access token, to see whether Google gives us one (the doctor's); and the time that its answer bears.
     pub(crate) async fn try_credentials(&self) -> Result<Option<Timestamp>, Refusal> {
-        self.oauth.fetch().await.map(|(_, date)| date)
+        self.oauth.fetch(|| true).await.map(|(_, date)| date)
     }
 
-    async fn exchange(&self, request: Request) -> Result<Answer, Fault> {
+    async fn exchange(&self, request: Request, may_repeat: impl Fn() -> bool) -> Result<Answer, Fault> {
         let _start = self.start().await;
-        let result = transport::exchange(&self.client, request).await;
+        let result = transport::exchange(&self.client, request, may_repeat).await;
         // A guess, both ways: being wrong costs a connection too many or a moment of waiting.
         match &result {
             Ok(_) => self.is_warm.store(true, Ordering::Relaxed),
@@ -240,7 +239,8 @@ fn body(notification: &LeasedNotification, device_token: &str, now: Timestamp) -
         },
         android: Android {
             priority: if is_withdrawn { "NORMAL" } else { "HIGH" },
-            ttl: format!("{}s", payload::seconds_left(notification, now)),
+            // "0s" would be another thing: now or never.
+            ttl: format!("{}s", payload::seconds_left(notification, now).max(1)),
             collapse_key: payload::collapse_id(notification),
         },
     };

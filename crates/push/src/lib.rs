@@ -20,6 +20,7 @@ mod doctor;
 mod es256;
 mod fcm;
 mod payload;
+mod places;
 mod report;
 mod senders;
 mod settings;

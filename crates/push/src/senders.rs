@@ -57,7 +57,7 @@ impl Senders {
                 fcm.push(Fcm::new(settings, client.clone(), Arc::clone(&clock))?);
             }
         }
-        let resolver = Arc::new(SystemResolver);
+        let resolver = Arc::new(SystemResolver::default());
         let webpush = WebPush::new(&settings.webpush, resolver, Arc::clone(&clock), entropy)?;
         Ok(Self { apns, fcm, webpush, clock })
     }
@@ -72,20 +72,20 @@ impl Senders {
         }
     }
 
-    /// Whether a push there is known to have to wait: its circuit is open, or nothing is configured for it.
+    /// Whether a push there is known to have to wait: its circuit is open, it asked for time, or nothing is configured for it.
     pub fn is_in_trouble(&self, tenant_id: TenantId, push: &PushBinding) -> bool {
         match self.route(tenant_id, push) {
-            Route::Apns(apns, _) => apns.gate.is_open(),
-            Route::Fcm(fcm, _) => fcm.gate.is_open(),
+            Route::Apns(apns, _) => apns.gate.is_in_trouble(),
+            Route::Fcm(fcm, _) => fcm.gate.is_in_trouble(),
             Route::WebPush(registered) => {
-                !self.webpush.accepts(registered.endpoint) || self.webpush.is_open(registered.endpoint)
+                !self.webpush.accepts(registered.endpoint) || self.webpush.is_in_trouble(registered.endpoint)
             }
             Route::Unconfigured(_) => true,
             Route::Nowhere => false,
         }
     }
 
-    /// Sends, in at most 8 s and before the lease ends. Never fails: the outcome says it all.
+    /// Sends, in at most 8 s, before the lease ends and while the push is worth something. Never fails: the outcome says it all.
     pub async fn send(&self, notification: &LeasedNotification) -> Report {
         match self.route(notification.tenant_id, &notification.push) {
             Route::Apns(apns, token) => self.through(&apns.gate, notification, apns.send(notification, token)).await,
@@ -128,30 +128,36 @@ impl Senders {
         doctor::diagnose(self).await
     }
 
-    /// Does `work` if the gate lets it in, for as long as the lease allows, and tells the gate how it went.
+    /// Does `work` if the gate lets it in, while the lease holds and the push is worth something, and tells the gate
+    /// how it went.
     async fn through(
         &self,
         gate: &Gate,
         notification: &LeasedNotification,
         work: impl Future<Output = Result<(Outcome, Health), Fault>>,
     ) -> Report {
-        let report = |outcome| Report { destination: gate.destination().clone(), outcome };
-        let Some(limit) = transport::time_left(self.clock.now(), notification.leased_until) else {
-            return report(Outcome::retry(Reason::of("lease-over")));
-        };
-        if notification.expires_at <= self.clock.now() {
-            return report(Outcome::retry(Reason::of("too-late")));
-        }
-        let pass = match gate.enter() {
-            Ok(pass) => pass,
-            Err(outcome) => return report(outcome),
-        };
+        let outcome = self.try_through(gate, notification, work).await.unwrap_or_else(|outcome| outcome);
+        Report { destination: gate.destination().clone(), outcome }
+    }
+
+    /// `Err`: nobody was asked.
+    async fn try_through(
+        &self,
+        gate: &Gate,
+        notification: &LeasedNotification,
+        work: impl Future<Output = Result<(Outcome, Health), Fault>>,
+    ) -> Result<Outcome, Outcome> {
+        let patience = transport::time_left(self.clock.now(), notification)?.saturating_sub(transport::LEAST);
+        let pass = gate.enter(notification.device_id, patience).await?;
+        // Waiting for a place took its part.
+        let limit = transport::time_left(self.clock.now(), notification)?;
         let (outcome, health) = match transport::within(limit, work).await {
             Ok(verdict) => verdict,
+            Err(Fault::TIMEOUT) if limit < transport::TELLING => (Fault::TIMEOUT.verdict().0, Health::Unknown),
             Err(fault) => fault.verdict(),
         };
-        pass.record(health);
-        report(outcome)
+        pass.record(&outcome, health);
+        Ok(outcome)
     }
 
     /// Where a device's channel leads. A credential that names its tenants goes before one that is for all.

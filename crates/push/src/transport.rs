@@ -3,7 +3,8 @@
 //! No redirects, no proxies from the environment, a connect in 3 s, all in 8 s or what the lease has left; a
 //! connection that died silently is found by PING in 5 s; of an answer 16 KiB are read, whatever its length. A
 //! request that failed with its connection is repeated once at once, on another connection, with the same ids: a
-//! provider that had taken the first shows one notification. Later repeats are the dispatcher's.
+//! provider that had taken the first shows one notification. Later repeats are the dispatcher's. A destination that is
+//! in trouble, or that nobody knows, gets no repeat at once.
 //!
 //! To type one more failure, see `fault`.
 
@@ -12,6 +13,7 @@ mod retry_after;
 
 use std::time::Duration;
 
+use countersign_core::ports::notifications::LeasedNotification;
 use countersign_proto::timestamp::Timestamp;
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response, header::HeaderMap, redirect::Policy};
 
@@ -19,6 +21,7 @@ pub(crate) use fault::Fault;
 pub(crate) use retry_after::{http_date, retry_after_millis};
 
 use crate::{
+    destinations::BUSY_MILLIS,
     report::{Outcome, Reason},
     settings::SettingsError,
 };
@@ -28,6 +31,10 @@ const CONNECT: Duration = Duration::from_secs(3);
 pub(crate) const WHOLE: Duration = Duration::from_secs(8);
 /// What is left of a lease for storing the verdict.
 const STORING: Duration = Duration::from_millis(500);
+/// A push that has less than this is not begun.
+pub(crate) const LEAST: Duration = Duration::from_secs(1);
+/// A timeout after less than this is our haste: it says nothing about the destination.
+pub(crate) const TELLING: Duration = CONNECT;
 /// A body says why at its beginning, or never.
 const BODY: Duration = Duration::from_secs(2);
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -95,8 +102,13 @@ impl Answer {
     }
 }
 
-/// Sends `request`, and once more if its connection failed. Bounded by whoever calls: see [`within`].
-pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer, Fault> {
+/// Sends `request`, and once more if its connection failed and then `may_repeat` (asked when it has failed: what
+/// others saw meanwhile counts). Bounded by whoever calls: see [`within`].
+pub(crate) async fn exchange(
+    client: &Client,
+    request: Request,
+    may_repeat: impl Fn() -> bool,
+) -> Result<Answer, Fault> {
     let repeat = request.try_clone();
     let fault = match once(client, request).await {
         Ok(answer) => return Ok(answer),
@@ -104,7 +116,7 @@ pub(crate) async fn exchange(client: &Client, request: Request) -> Result<Answer
     };
     match repeat {
         // The broken connection has left the pool: this takes another.
-        Some(request) if fault.is_of_connection => once(client, request).await,
+        Some(request) if fault.is_of_connection && may_repeat() => once(client, request).await,
         _ => Err(fault),
     }
 }
@@ -134,10 +146,22 @@ async fn read(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// What is left for a push that is leased until `leased_until`; `None` if it is not worth beginning.
-pub(crate) fn time_left(now: Timestamp, leased_until: Timestamp) -> Option<Duration> {
-    let left = Duration::from_millis(leased_until.millis_since(now)).checked_sub(STORING)?;
-    (!left.is_zero()).then_some(left.min(WHOLE))
+/// What is left for a push: until its lease ends, with time to store the verdict, and until it is worth nothing. A
+/// sign-in that is over must ring nobody.
+///
+/// # Errors
+/// The verdict on a push that is not worth beginning.
+pub(crate) fn time_left(now: Timestamp, notification: &LeasedNotification) -> Result<Duration, Outcome> {
+    let until = |end: Timestamp| Duration::from_millis(end.millis_since(now));
+    let worth = until(notification.expires_at);
+    if worth < LEAST {
+        return Err(Outcome::retry(Reason::of("too-late")));
+    }
+    let lease = until(notification.leased_until).saturating_sub(STORING);
+    if lease < LEAST {
+        return Err(Outcome::NotTried { after_millis: BUSY_MILLIS, reason: Reason::of("lease-over") });
+    }
+    Ok(lease.min(worth).min(WHOLE))
 }
 
 /// Runs `work` for at most `limit`; then it is dropped, its request with it.
@@ -147,16 +171,34 @@ pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result
 
 #[cfg(test)]
 mod tests {
+    use countersign_core::ports::notifications::NotificationKind;
+    use countersign_proto::push::PushBinding;
+
     use super::*;
-    use crate::testing::NOW;
+    use crate::testing::{NOW, notification};
+
+    fn left(lease_millis: i64, worth_millis: i64) -> Result<Duration, Outcome> {
+        let mut push = notification(NotificationKind::Challenge, PushBinding::None);
+        push.leased_until = NOW.plus_millis(lease_millis);
+        push.expires_at = NOW.plus_millis(worth_millis);
+        time_left(NOW, &push)
+    }
 
     #[test]
     fn a_push_takes_eight_seconds_at_most_and_leaves_time_to_store_its_verdict() {
-        let left = |millis| time_left(NOW, NOW.plus_millis(millis));
-        assert_eq!(left(10_000), Some(Duration::from_secs(8)));
-        assert_eq!(left(3_000), Some(Duration::from_millis(2_500)));
-        assert_eq!(left(500), None);
-        assert_eq!(left(-1), None);
+        assert_eq!(left(10_000, 99_000), Ok(Duration::from_secs(8)));
+        assert_eq!(left(3_000, 99_000), Ok(Duration::from_millis(2_500)));
+        let over = Outcome::NotTried { after_millis: 200, reason: Reason::of("lease-over") };
+        assert_eq!(left(1_499, 99_000), Err(over));
+        assert_eq!(left(-1, 99_000), Err(over));
+    }
+
+    #[test]
+    fn no_push_is_under_way_when_it_is_worth_nothing() {
+        assert_eq!(left(10_000, 2_000), Ok(Duration::from_secs(2)));
+        for millis in [999, 0, -1] {
+            assert_eq!(left(10_000, millis), Err(Outcome::retry(Reason::of("too-late"))));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! host and path.
 //!
 //! The endpoint comes from a device: every connect is under the address rule, redirects are not followed, and each
-//! origin has its own circuit and at most 16 requests in flight. What is sent is encrypted for the browser; the push
+//! origin has its own circuit and few requests in flight until it has shown that it works. What is sent is encrypted for the browser; the push
 //! service sees an origin, a size that is the same for every kind, and how urgent it is.
 //!
 //! Browsers demand that each push shows something, so a withdrawal is never sent: nothing is queued for it, and one
@@ -37,17 +37,15 @@ use self::{
 use crate::{
     address::{AddressRule, GuardedResolver, Resolver},
     circuit::Health,
-    destinations::{Gate, Recent},
+    destinations::{BUSY_MILLIS, Gate, Recent},
     payload::{self, Ids},
     report::{Destination, Outcome, Reason},
     settings::{SettingsError, WebPushSettings},
     transport::{self, Answer, Fault},
 };
 
-/// Per origin: a slow one holds no more than these.
-const IN_FLIGHT: usize = 16;
 /// How long a connection is kept for the next push.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(10);
 /// Origins that are remembered. Devices bring them, so their number is bounded.
 const ORIGINS: usize = 1_024;
 /// A topic is at most 32 characters of b64u (RFC 8030 section 5.4): 24 bytes of the digest.
@@ -122,6 +120,7 @@ impl WebPush {
             // Devices choose the hosts: what is kept open for each is little, and not for long.
             .pool_max_idle_per_host(2)
             .pool_idle_timeout(IDLE)
+            .http2_keep_alive_while_idle(false)
             .dns_resolver(GuardedResolver::new(resolver, Arc::clone(&rule)));
         // Without certificates nothing can be sent, and the doctor says so; the server runs all the same.
         let client = transport::build(builder, &certificates).ok();
@@ -142,10 +141,10 @@ impl WebPush {
         self.has_certificates() && self.rule.check(endpoint).is_ok()
     }
 
-    /// Whether its circuit is open.
-    pub(crate) fn is_open(&self, endpoint: &str) -> bool {
+    /// Whether a push there is known to have to wait.
+    pub(crate) fn is_in_trouble(&self, endpoint: &str) -> bool {
         let Ok(url) = self.rule.check(endpoint) else { return false };
-        self.origins.peek(&url.origin().ascii_serialization()).is_some_and(|origin| origin.gate.is_open())
+        self.origins.peek(&url.origin().ascii_serialization()).is_some_and(|origin| origin.gate.is_in_trouble())
     }
 
     pub(crate) fn origins(&self) -> Vec<Arc<Origin>> {
@@ -156,11 +155,13 @@ impl WebPush {
     pub(crate) fn origin(&self, endpoint: &str) -> Result<(Url, Arc<Origin>), Outcome> {
         let forbidden = |_| Outcome::Undeliverable(Reason::of("address-forbidden"));
         let url = self.rule.check(endpoint).map_err(forbidden)?;
-        let origin = self.origins.get_or_make(&url.origin().ascii_serialization(), |name| Origin {
-            gate: Gate::new(Destination::WebPush(Arc::clone(name)), IN_FLIGHT, Arc::clone(&self.clock)),
+        let is_kept = |origin: &Origin| origin.gate.is_worth_keeping();
+        let origin = self.origins.get_or_make(&url.origin().ascii_serialization(), is_kept, |name| Origin {
+            gate: Gate::of_stranger(Destination::WebPush(Arc::clone(name)), Arc::clone(&self.clock)),
             vapid: Slot::default(),
         });
-        Ok((url, origin))
+        let full = Outcome::NotTried { after_millis: BUSY_MILLIS, reason: Reason::of("busy") };
+        Ok((url, origin.ok_or(full)?))
     }
 
     /// Sends; the caller bounds it.
@@ -180,8 +181,17 @@ impl WebPush {
         let Some(request) = self.request(notification, registered, url, origin) else {
             return Ok((Outcome::Undeliverable(Reason::of("bad-subscription")), Health::Unknown));
         };
-        let answer = transport::exchange(client, request).await?;
-        Ok(verdict(&answer, self.clock.now()))
+        let destination = origin.gate.destination();
+        match transport::exchange(client, request, || origin.gate.may_repeat()).await {
+            Ok(answer) => {
+                tracing::debug!(push.destination = %destination, push.status = answer.status, "answered");
+                Ok(verdict(&answer, self.clock.now()))
+            }
+            Err(fault) => {
+                tracing::debug!(push.destination = %destination, push.reason = %fault.reason, "not answered");
+                Err(fault.veiled())
+            }
+        }
     }
 
     fn request(
@@ -227,21 +237,25 @@ fn body(notification: &LeasedNotification) -> Option<Vec<u8>> {
     serde_json::to_vec(&Message { web_push: 8030, notification: shown, mutable: true, ids: Ids::of(notification) }).ok()
 }
 
-/// What a push service's answer means (RFC 8030 sections 5 and 7.3, RFC 8292 section 4.2; protocol 8.5).
+/// What a push service's answer means (RFC 8030 sections 5 and 7.3, RFC 8292 section 4.2; protocol 8.5). Without the
+/// status: the address is a device's choice, and who chose it is not to learn what else answers there.
 fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
-    let reason = |code| Reason::answered(code, answer.status);
-    let retry = |reason| Outcome::Retry { after_millis: answer.retry_after_millis(now), reason };
+    let after_millis = answer.retry_after_millis(now);
+    let retry = |code| Outcome::Retry { after_millis, reason: Reason::of(code) };
+    let waits = after_millis.filter(|millis| *millis > 0).map(Health::Waits);
+    let unexpected = Reason::of("unexpected-status");
     match answer.status {
         200..=204 => (Outcome::Accepted, Health::Alive),
-        404 | 410 => (Outcome::TokenGone(reason("subscription-gone")), Health::Alive),
-        413 => (Outcome::Rejected(reason("payload-too-large")), Health::Alive),
+        // Redirects are not followed, and where one leads is this endpoint's affair.
+        300..=399 => (Outcome::Undeliverable(unexpected), Health::Unknown),
+        404 | 410 => (Outcome::TokenGone(Reason::of("subscription-gone")), Health::Alive),
+        413 => (Outcome::Rejected(Reason::of("payload-too-large")), Health::Alive),
         // The subscription belongs to another key of ours, or the service wants none of it: this endpoint's affair.
-        400 | 401 | 403 => (Outcome::Undeliverable(reason("subscription-refused")), Health::Alive),
-        429 => (retry(reason("too-many-requests")), Health::Unknown),
-        _ => match answer.unexpected(now) {
-            rejected @ Outcome::Rejected(_) => (rejected, Health::Alive),
-            outcome => (outcome, outcome.reason().map_or(Health::Unknown, Health::Failing)),
-        },
+        400 | 401 | 403 => (Outcome::Undeliverable(Reason::of("subscription-refused")), Health::Alive),
+        429 => (retry("too-many-requests"), waits.unwrap_or(Health::Unknown)),
+        503 => (retry(unexpected.code), waits.unwrap_or(Health::Failing(unexpected))),
+        400..=499 => (Outcome::Rejected(unexpected), Health::Alive),
+        _ => (retry(unexpected.code), Health::Failing(unexpected)),
     }
 }
 

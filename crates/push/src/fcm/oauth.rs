@@ -62,7 +62,11 @@ impl Refusal {
     /// What it means for a push that needed the token.
     pub(crate) fn verdict(self) -> (Outcome, Health) {
         let outcome = Outcome::Retry { after_millis: self.after_millis, reason: self.reason };
-        let health = if self.is_final { Health::Refused(self.reason) } else { Health::Failing(self.reason) };
+        let health = match self.after_millis {
+            _ if self.is_final => Health::Refused(self.reason),
+            Some(millis @ 1..) => Health::Waits(millis),
+            _ => Health::Failing(self.reason),
+        };
         (outcome, health)
     }
 }
@@ -131,7 +135,7 @@ impl OAuth {
     }
 
     /// A token that is good for a while.
-    pub(super) async fn access(&self) -> Result<Arc<Access>, Refusal> {
+    pub(super) async fn access(&self, may_repeat: impl Fn() -> bool) -> Result<Arc<Access>, Refusal> {
         let held = self.held();
         if let Some(access) = held.as_ref().filter(|access| self.clock.now() < access.replace_at) {
             return Ok(Arc::clone(access));
@@ -150,7 +154,7 @@ impl OAuth {
         }
         let result = match *fetching {
             Some((at, refusal)) if now.millis_since(at) < FAILURE_MILLIS && at <= now => Err(refusal),
-            _ => self.fetch().await.map(|(access, _)| Arc::new(access)),
+            _ => self.fetch(may_repeat).await.map(|(access, _)| Arc::new(access)),
         };
         match result {
             Ok(access) => {
@@ -176,7 +180,7 @@ impl OAuth {
     }
 
     /// Asks for a token; also returns the time that the answer bears.
-    pub(super) async fn fetch(&self) -> Result<(Access, Option<Timestamp>), Refusal> {
+    pub(super) async fn fetch(&self, may_repeat: impl Fn() -> bool) -> Result<(Access, Option<Timestamp>), Refusal> {
         let assertion = self.assertion().ok_or(Refusal {
             reason: Reason::of("assertion-failed"),
             is_final: true,
@@ -186,7 +190,7 @@ impl OAuth {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers_mut().insert(CONTENT_TYPE, form);
         *request.body_mut() = Some(format!("{GRANT}{}", assertion.as_str()).into());
-        let answer = transport::within(FETCH, transport::exchange(&self.client, request)).await?;
+        let answer = transport::within(FETCH, transport::exchange(&self.client, request, may_repeat)).await?;
         let now = self.clock.now();
         let access = read(&answer, now).ok_or_else(|| refusal(&answer, now))?;
         Ok((access, transport::http_date(&answer.headers)))

@@ -45,6 +45,15 @@ fn a_challenge_is_an_urgent_data_message_with_ids_only() {
 }
 
 #[test]
+fn a_push_that_is_worth_less_than_a_second_is_not_one_of_now_or_never() {
+    let push = notification(NotificationKind::Challenge, PushBinding::None);
+    for (millis, ttl) in [(1, "1s"), (999, "1s"), (1_999, "1s"), (2_000, "2s")] {
+        let body = body(&push, "the-token", push.expires_at.plus_millis(-millis));
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["message"]["android"]["ttl"], ttl, "{millis}");
+    }
+}
+
+#[test]
 fn a_withdrawal_is_not_urgent_and_replaces_its_challenge() {
     let message = message(NotificationKind::Withdrawn);
     assert_eq!(message["android"]["priority"], "NORMAL");

@@ -98,34 +98,41 @@ pub(super) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
             }
         };
     }
-    let trouble = |code| {
+    let refused = |code| {
         let reason = Reason::answered(code, status);
         (retry(reason), Health::Refused(reason))
     };
+    let failing = |code| {
+        let reason = Reason::answered(code, status);
+        (retry(reason), waits(answer, now).unwrap_or(Health::Failing(reason)))
+    };
+    let busy = |code| (retry(Reason::answered(code, status)), waits(answer, now).unwrap_or(Health::Unknown));
     match error(answer) {
         Error::OfFcm(code @ "unregistered") => (Outcome::TokenGone(Reason::answered(code, status)), Health::Alive),
-        Error::OfFcm(code @ ("invalid-argument" | "sender-id-mismatch"))
-        | Error::OfGoogle(code @ ("invalid-argument" | "sender-id-mismatch")) => {
+        // The last is about the device's platform: a token of iOS or of a browser in a project without a key for it.
+        Error::OfFcm(code @ ("invalid-argument" | "sender-id-mismatch" | "third-party-auth-error"))
+        | Error::OfGoogle(code @ ("invalid-argument" | "sender-id-mismatch" | "third-party-auth-error")) => {
             (Outcome::Undeliverable(Reason::answered(code, status)), Health::Alive)
         }
-        Error::OfFcm(code @ "third-party-auth-error")
-        | Error::OfGoogle(code @ ("unauthenticated" | "permission-denied" | "not-found" | "third-party-auth-error")) => {
-            trouble(code)
-        }
-        Error::OfFcm(code @ "quota-exceeded") | Error::OfGoogle(code @ "quota-exceeded") => {
-            (retry(Reason::answered(code, status)), Health::Unknown)
-        }
-        Error::OfFcm(code) | Error::OfGoogle(code) if status >= 500 => {
-            let reason = Reason::answered(code, status);
-            (retry(reason), Health::Failing(reason))
-        }
-        _ if status == 401 => trouble("unauthenticated"),
-        _ if status == 429 => (retry(Reason::answered("quota-exceeded", status)), Health::Unknown),
+        Error::OfGoogle(code @ ("unauthenticated" | "permission-denied")) => refused(code),
+        // It names neither the token nor the account: nothing to act on.
+        Error::OfGoogle(code @ "not-found") => (retry(Reason::answered(code, status)), Health::Unknown),
+        Error::OfFcm(code @ "quota-exceeded") | Error::OfGoogle(code @ "quota-exceeded") => busy(code),
+        Error::OfFcm(code) | Error::OfGoogle(code) if status >= 500 => failing(code),
+        _ if status == 401 => refused("unauthenticated"),
+        _ if status == 429 => busy("quota-exceeded"),
+        _ if status == 503 => failing("unexpected-status"),
         _ => match answer.unexpected(now) {
             rejected @ Outcome::Rejected(_) => (rejected, Health::Unknown),
             outcome => (outcome, outcome.reason().map_or(Health::Unknown, Health::Failing)),
         },
     }
+}
+
+/// A pause that Google asks for is for the whole project.
+fn waits(answer: &Answer, now: Timestamp) -> Option<Health> {
+    let millis = answer.retry_after_millis(now).filter(|millis| *millis > 0)?;
+    matches!(answer.status, 429 | 503).then_some(Health::Waits(millis))
 }
 
 #[cfg(test)]
@@ -159,7 +166,7 @@ mod tests {
             (429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", retry, "quota-exceeded", "unknown"),
             (503, "UNAVAILABLE", "UNAVAILABLE", retry, "unavailable", "failing"),
             (500, "INTERNAL", "INTERNAL", retry, "internal", "failing"),
-            (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", retry, "third-party-auth-error", "refused"),
+            (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", undeliverable, "third-party-auth-error", "alive"),
             (500, "UNKNOWN", "UNSPECIFIED_ERROR", retry, "unspecified-error", "failing"),
         ];
         for (status, rpc, theirs, check, ours, health_word) in rows {
@@ -169,7 +176,6 @@ mod tests {
             let expected = match health_word {
                 "alive" => Health::Alive,
                 "failing" => Health::Failing(reason),
-                "refused" => Health::Refused(reason),
                 _ => Health::Unknown,
             };
             assert_eq!(health, expected, "{theirs}");
@@ -199,6 +205,8 @@ mod tests {
         let (_, health) = verdict(&answer(401, "<html>"), NOW);
         assert_eq!(health, Health::Refused(Reason::answered("unauthenticated", 401)));
         assert!(is_unauthenticated(&answer(401, "")));
+        let (outcome, health) = verdict(&answer(404, r#"{"error":{"status":"NOT_FOUND"}}"#), NOW);
+        assert_eq!((outcome, health), (Outcome::retry(Reason::answered("not-found", 404)), Health::Unknown));
         assert!(!is_unauthenticated(&refused(401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR")));
     }
 
@@ -222,6 +230,11 @@ mod tests {
         let mut busy = answer(503, "<html>busy</html>");
         busy.headers.insert("retry-after", HeaderValue::from_static("3"));
         let expected = Outcome::Retry { after_millis: Some(3_000), reason: unexpected(503) };
-        assert_eq!(verdict(&busy, NOW), (expected, Health::Failing(unexpected(503))));
+        assert_eq!(verdict(&busy, NOW), (expected, Health::Waits(3_000)));
+        let mut over = refused(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED");
+        over.headers.insert("retry-after", HeaderValue::from_static("60"));
+        assert_eq!(verdict(&over, NOW).1, Health::Waits(60_000));
+        over.headers.insert("retry-after", HeaderValue::from_static("0"));
+        assert_eq!(verdict(&over, NOW).1, Health::Unknown);
     }
 }

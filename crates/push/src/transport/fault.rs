@@ -11,10 +11,14 @@ use std::{error::Error, io};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::{
-    address::AddressForbidden,
+    address::{AddressForbidden, ResolverBusy},
     circuit::Health,
+    destinations::BUSY_MILLIS,
     report::{Outcome, Reason},
 };
+
+/// No name could be looked up: nobody was asked.
+const BUSY: &str = "busy";
 
 /// A failure without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(crate) struct Fault {
     pub(crate) is_of_connection: bool,
     /// The connection was closed in good order (GOAWAY without an error): the provider is well.
     is_orderly: bool,
+    /// There was no connection yet: what it says is about addresses, ports and certificates.
+    is_of_connect: bool,
 }
 
 impl Fault {
@@ -31,18 +37,27 @@ impl Fault {
     pub(crate) const TIMEOUT: Self = Self::lasting("timeout");
 
     const fn lasting(code: &'static str) -> Self {
-        Self { reason: Reason::of(code), is_of_connection: false, is_orderly: false }
+        Self { reason: Reason::of(code), is_of_connection: false, is_orderly: false, is_of_connect: false }
     }
 
     const fn of_connection(code: &'static str) -> Self {
-        Self { reason: Reason::of(code), is_of_connection: true, is_orderly: false }
+        Self { is_of_connection: true, ..Self::lasting(code) }
     }
 
-    /// What it means for a push: later, and the destination's doing, unless the endpoint's own address is at fault or
-    /// it closed a connection in good order.
+    /// The same for whoever chose the address: why there was no connection would tell what our network looks like.
+    pub(crate) fn veiled(self) -> Self {
+        match self.reason.code {
+            BUSY => self,
+            _ if self.is_of_connect => Self { reason: Reason::of("unreachable"), ..self },
+            _ => self,
+        }
+    }
+
+    /// What it means for a push: later, and the destination's doing, unless it closed a connection in good order or
+    /// was never asked.
     pub(crate) fn verdict(self) -> (Outcome, Health) {
         match self.reason.code {
-            "address-forbidden" => (Outcome::Undeliverable(self.reason), Health::Unknown),
+            BUSY => (Outcome::NotTried { after_millis: BUSY_MILLIS, reason: self.reason }, Health::Unknown),
             _ if self.is_orderly => (Outcome::retry(self.reason), Health::Unknown),
             _ => (Outcome::retry(self.reason), Health::Failing(self.reason)),
         }
@@ -60,19 +75,23 @@ impl Fault {
                 None => current.source(),
             };
         }
-        match found {
+        let fault = match found {
             Some(fault) => fault,
             None if error.is_dns() => Self::lasting("name-not-found"),
             None if error.is_timeout() => Self::TIMEOUT,
             None if error.is_connect() => Self::of_connection("connect-failed"),
             None => Self::of_connection("connection-failed"),
-        }
+        };
+        Self { is_of_connect: error.is_connect(), ..fault }
     }
 }
 
 fn one(cause: &(dyn Error + 'static)) -> Option<Fault> {
     if cause.is::<AddressForbidden>() {
         return Some(Fault::lasting("address-forbidden"));
+    }
+    if cause.is::<ResolverBusy>() {
+        return Some(Fault::lasting(BUSY));
     }
     if let Some(error) = cause.downcast_ref::<rustls::Error>() {
         return Some(tls(error));
@@ -94,7 +113,7 @@ fn io_kind(kind: io::ErrorKind) -> Option<Fault> {
             Some(Fault::of_connection("connection-reset"))
         }
         UnexpectedEof => Some(Fault::of_connection("connection-lost")),
-        HostUnreachable | NetworkUnreachable => Some(Fault::of_connection("unreachable")),
+        HostUnreachable | NetworkUnreachable => Some(Fault::of_connection("network-unreachable")),
         TimedOut => Some(Fault::of_connection("timeout")),
         // TLS errors travel as invalid data; the next cause says which.
         _ => None,
@@ -168,6 +187,8 @@ mod tests {
     #[test]
     fn each_cause_has_its_code() {
         assert_eq!(code(&AddressForbidden), Some("address-forbidden"));
+        assert_eq!(code(&io::Error::other(ResolverBusy)), None, "its content says it");
+        assert_eq!(code(&ResolverBusy), Some("busy"));
         assert_eq!(code(&io::Error::from(io::ErrorKind::ConnectionRefused)), Some("connection-refused"));
         assert_eq!(code(&io::Error::from(io::ErrorKind::BrokenPipe)), Some("connection-reset"));
         assert_eq!(code(&rustls::Error::InvalidCertificate(CertificateError::Expired)), Some("certificate-expired"));
@@ -193,6 +214,25 @@ mod tests {
         assert_eq!(health("connection error received: unexpected internal error encountered"), closed);
         let lost = Health::Failing(Reason::of("connection-lost"));
         assert_eq!(health("connection closed before message completed"), lost);
+    }
+
+    #[test]
+    fn whoever_chose_the_address_does_not_learn_why_there_was_no_connection() {
+        for fault in [
+            Fault::lasting("name-not-found"),
+            Fault::lasting("address-forbidden"),
+            Fault::of_connection("connection-refused"),
+            Fault::lasting("certificate-untrusted"),
+            Fault::TIMEOUT,
+        ] {
+            let veiled = Fault { is_of_connect: true, ..fault }.veiled();
+            let unreachable = Reason::of("unreachable");
+            assert_eq!(veiled.verdict(), (Outcome::retry(unreachable), Health::Failing(unreachable)));
+            assert_eq!(fault.veiled(), fault, "what came later");
+        }
+        let busy = Fault { is_of_connect: true, ..Fault::lasting(BUSY) };
+        let expected = Outcome::NotTried { after_millis: BUSY_MILLIS, reason: Reason::of("busy") };
+        assert_eq!(busy.veiled().verdict(), (expected, Health::Unknown));
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn webpush() -> WebPush {
         extra_ca_pem: None,
     };
     let clock = Arc::new(TestClock::default());
-    WebPush::new(&settings, Arc::new(SystemResolver), clock, Arc::new(Counting::default())).unwrap()
+    WebPush::new(&settings, Arc::new(SystemResolver::default()), clock, Arc::new(Counting::default())).unwrap()
 }
 
 fn sent(kind: NotificationKind) -> Option<Request> {
@@ -106,32 +106,53 @@ fn an_endpoint_that_may_not_be_reached_is_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn origins_are_bounded() {
+fn origins_are_bounded_and_what_is_in_use_is_not_forgotten() {
     let webpush = webpush();
+    let origin = |number: usize| webpush.origin(&format!("https://push{number}.example/"));
     for number in 0..2 * ORIGINS {
-        assert!(webpush.origin(&format!("https://push{number}.example/")).is_ok());
+        assert!(origin(number).is_ok());
     }
     assert_eq!(webpush.origins().len(), ORIGINS);
+    let held: Vec<_> = (0..ORIGINS).filter_map(|number| origin(number).ok()).collect();
+    assert_eq!(held.len(), ORIGINS);
+    let full = Outcome::NotTried { after_millis: 200, reason: Reason::of("busy") };
+    assert_eq!(origin(ORIGINS).err(), Some(full));
+    assert!(origin(1).is_ok());
+    drop(held);
+    assert!(origin(ORIGINS).is_ok());
 }
 
 #[test]
-fn every_answer_has_its_verdict() {
-    let judge = |status| verdict(&Answer { status, headers: HeaderMap::new(), body: Vec::new() }, NOW);
+fn every_answer_has_its_verdict_and_none_tells_its_status() {
+    let answer = |status| Answer { status, headers: HeaderMap::new(), body: Vec::new() };
+    let judge = |status| verdict(&answer(status), NOW);
     for status in [200, 201, 202, 204] {
         assert_eq!(judge(status), (Outcome::Accepted, Health::Alive));
     }
     for status in [404, 410] {
-        assert_eq!(judge(status).0, Outcome::TokenGone(Reason::answered("subscription-gone", status)));
+        assert_eq!(judge(status), (Outcome::TokenGone(Reason::of("subscription-gone")), Health::Alive));
     }
     for status in [400, 401, 403] {
-        let refused = Outcome::Undeliverable(Reason::answered("subscription-refused", status));
+        let refused = Outcome::Undeliverable(Reason::of("subscription-refused"));
         assert_eq!(judge(status), (refused, Health::Alive));
     }
-    assert_eq!(judge(413).0, Outcome::Rejected(Reason::answered("payload-too-large", 413)));
-    assert_eq!(judge(429), (Outcome::retry(Reason::answered("too-many-requests", 429)), Health::Unknown));
-    for status in [301, 307, 500, 502, 503] {
-        let reason = Reason::answered("unexpected-status", status);
-        assert_eq!(judge(status), (Outcome::retry(reason), Health::Failing(reason)));
+    assert_eq!(judge(413).0, Outcome::Rejected(Reason::of("payload-too-large")));
+    assert_eq!(judge(429), (Outcome::retry(Reason::of("too-many-requests")), Health::Unknown));
+    let unexpected = Reason::of("unexpected-status");
+    for status in [301, 307] {
+        assert_eq!(judge(status), (Outcome::Undeliverable(unexpected), Health::Unknown));
     }
-    assert_eq!(judge(418), (Outcome::Rejected(Reason::answered("unexpected-status", 418)), Health::Alive));
+    for status in [205, 500, 502, 503, 599] {
+        assert_eq!(judge(status), (Outcome::retry(unexpected), Health::Failing(unexpected)));
+    }
+    for status in [402, 418] {
+        assert_eq!(judge(status), (Outcome::Rejected(unexpected), Health::Alive));
+    }
+    for status in [429, 503] {
+        let mut busy = answer(status);
+        busy.headers.insert("retry-after", "30".parse().unwrap());
+        let (outcome, health) = verdict(&busy, NOW);
+        assert!(matches!(outcome, Outcome::Retry { after_millis: Some(30_000), .. }), "{outcome:?}");
+        assert_eq!(health, Health::Waits(30_000));
+    }
 }

@@ -1,5 +1,6 @@
 //! Trouble with one provider: seen at once, probed once a second, felt by no other.
 
+use countersign_core::clock::Clock as _;
 use countersign_core::ports::notifications::NotificationKind;
 use countersign_push::Outcome;
 use countersign_simulator::{apns, fcm, stand_in::Behaviour};
@@ -57,4 +58,52 @@ async fn an_outage_opens_the_circuit_and_its_end_closes_it() {
     rig.hand.advance(1);
     assert_eq!(rig.send(1).await, Outcome::Accepted);
     assert!(rig.senders.open_circuits().is_empty());
+}
+
+#[tokio::test]
+async fn a_probe_is_one_request_and_the_next_one_has_the_other_token() {
+    let rig = crate::world::ApnsRig::new().await;
+    assert_eq!(rig.send(1).await, Outcome::Accepted);
+    rig.hand.advance(30 * 60);
+    rig.apns.always(Some(Behaviour::status(503)));
+    for _ in 0..5 {
+        assert_eq!(word(rig.send(1).await), "retry service-unavailable 503");
+    }
+    let asked = rig.apns.attempted_count();
+    for (number, behaviour) in (1..).zip([Behaviour::refusal(403, "ExpiredProviderToken"), Behaviour::ResetStream {}]) {
+        rig.apns.always(Some(behaviour.clone()));
+        rig.hand.advance(1);
+        assert!(word(rig.send(1).await).starts_with("retry "), "{behaviour:?}");
+        assert_eq!(rig.apns.attempted_count(), asked + number, "{behaviour:?}");
+    }
+    rig.apns.always(None);
+    rig.hand.advance(1);
+    assert_eq!(rig.send(1).await, Outcome::Accepted);
+    assert_eq!(rig.apns.provider_tokens_seen(), 2);
+}
+
+#[tokio::test]
+async fn a_pause_that_apple_asks_one_device_for_is_no_others() {
+    let rig = crate::world::ApnsRig::new().await;
+    rig.apns.script(&crate::world::apns_token(1), [Behaviour::retry_after(429, "60")]);
+    assert!(matches!(rig.send(1).await, Outcome::Retry { after_millis: Some(60_000), .. }));
+    assert_eq!(rig.send(2).await, Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_push_is_not_under_way_when_it_is_worth_nothing() {
+    let rig = crate::world::ApnsRig::new().await;
+    rig.apns.always(Some(Behaviour::NeverAnswer {}));
+    let mut push = rig.push(1);
+    push.expires_at = rig.hand.now().plus_millis(1_200);
+    // Within its worth, or it would have been the stand-in's silence for 8 s.
+    let report = tokio::time::timeout(std::time::Duration::from_secs(5), rig.senders.send(&push)).await.unwrap();
+    assert_eq!(word(report.outcome), "retry timeout");
+    for _ in 0..4 {
+        rig.senders.send(&push).await;
+    }
+    assert!(rig.senders.open_circuits().is_empty(), "our haste says nothing about Apple");
+    push.expires_at = rig.hand.now().plus_millis(999);
+    assert_eq!(word(rig.senders.send(&push).await.outcome), "retry too-late");
+    assert_eq!(rig.apns.attempted_count(), 5);
 }

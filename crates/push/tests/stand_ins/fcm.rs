@@ -76,7 +76,7 @@ async fn a_thousand_share_one_failure_to_get_a_token() {
     rig.fcm.script(TOKEN_ENDPOINT, [Behaviour::retry_after(503, "2")]);
     let reports = send_all(&rig.senders, (0..1_000).map(|number| rig.push(number))).await;
     let words: Vec<String> = reports.iter().map(|report| word(report.outcome)).collect();
-    let allowed = ["retry token-unexpected-status 503", "retry circuit-open"];
+    let allowed = ["retry token-unexpected-status 503", "retry provider-asked-to-wait"];
     assert!(words.iter().all(|word| allowed.contains(&word.as_str())), "{:?}", words.first());
     assert_eq!(rig.fcm.attempted_count(), 0);
     // The script is used up: a second request would have brought a token.
@@ -135,6 +135,25 @@ async fn each_answer_has_its_verdict() {
     }
     rig.fcm.script(&fcm_token(1), [Behaviour::retry_after(429, "31")]);
     assert!(matches!(rig.send(1).await, Outcome::Retry { after_millis: Some(31_000), .. }));
+    let asked = rig.fcm.attempted_count();
+    rig.hand.advance(1);
+    let waits = rig.send(2).await;
+    assert!(matches!(waits, Outcome::Retry { after_millis: Some(30_000), .. }), "{waits:?}");
+    assert_eq!((word(waits).as_str(), rig.fcm.attempted_count()), ("retry provider-asked-to-wait", asked));
+    rig.hand.advance(30);
+    assert_eq!(rig.send(1).await, Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_token_of_another_platform_in_a_project_without_a_key_for_it_is_that_devices_affair() {
+    let rig = FcmRig::new().await;
+    for _ in 0..8 {
+        rig.fcm.script(&fcm_token(1), [Behaviour::refusal(401, "THIRD_PARTY_AUTH_ERROR")]);
+        assert_eq!(word(rig.send(1).await), "undeliverable third-party-auth-error 401");
+    }
+    assert!(rig.senders.open_circuits().is_empty());
+    assert_eq!(rig.fcm.assertions(), 1, "nor is our own token to blame");
+    assert_eq!(rig.send(2).await, Outcome::Accepted);
 }
 
 #[tokio::test]

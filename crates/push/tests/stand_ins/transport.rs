@@ -72,7 +72,7 @@ async fn a_connection_that_died_while_nothing_was_under_way_is_replaced() {
     let rig = ApnsRig::new().await;
     rig.apns.script(&apns_token(1), [Behaviour::Silent {}]);
     let mut given_up = rig.push(1);
-    given_up.leased_until = given_up.leased_until.plus_seconds(-9);
+    given_up.leased_until = given_up.leased_until.plus_seconds(-8);
     assert_eq!(word(rig.senders.send(&given_up).await.outcome), "retry timeout");
     assert_eq!(rig.send(2).await, Outcome::Accepted);
     assert_eq!(rig.apns.connections(), 2);

@@ -7,7 +7,7 @@ use countersign_push::{Outcome, PushSettings, WebPushSettings};
 use countersign_simulator::{stand_in::Behaviour, webpush};
 use serde_json::Value;
 
-use crate::world::{DEADLINE, WebRig, build, notification, send_all, settings, web_device, word};
+use crate::world::{DEADLINE, WebRig, build, count_accepted, notification, send_all, settings, web_device, word};
 
 #[tokio::test]
 async fn a_browser_decrypts_what_arrives_and_can_show_it_by_itself() {
@@ -52,7 +52,7 @@ async fn a_subscription_that_is_bound_to_our_key_is_pushed_to_and_one_of_another
     *other.webpush.vapid_private_key = [8; 32];
     let other = build(other, &rig.hand);
     let push = notification(1, NotificationKind::Challenge, web_device(&ours), &rig.hand);
-    assert_eq!(word(other.send(&push).await.outcome), "undeliverable subscription-refused 403");
+    assert_eq!(word(other.send(&push).await.outcome), "undeliverable subscription-refused");
     assert!(other.open_circuits().is_empty());
 }
 
@@ -63,13 +63,13 @@ async fn each_answer_has_its_verdict() {
     for (behaviour, expected) in [
         (Behaviour::status(201), "accepted"),
         (Behaviour::status(202), "accepted"),
-        (Behaviour::Gone { timestamp_millis: None }, "gone subscription-gone 410"),
-        (Behaviour::status(404), "gone subscription-gone 404"),
-        (Behaviour::status(413), "rejected payload-too-large 413"),
-        (Behaviour::status(401), "undeliverable subscription-refused 401"),
-        (Behaviour::status(307), "retry unexpected-status 307"),
-        (Behaviour::Html { code: 502 }, "retry unexpected-status 502"),
-        (Behaviour::HugeBody { bytes: 100_000_000, code: 410 }, "gone subscription-gone 410"),
+        (Behaviour::Gone { timestamp_millis: None }, "gone subscription-gone"),
+        (Behaviour::status(404), "gone subscription-gone"),
+        (Behaviour::status(413), "rejected payload-too-large"),
+        (Behaviour::status(401), "undeliverable subscription-refused"),
+        (Behaviour::status(307), "undeliverable unexpected-status"),
+        (Behaviour::Html { code: 502 }, "retry unexpected-status"),
+        (Behaviour::HugeBody { bytes: 100_000_000, code: 410 }, "gone subscription-gone"),
         (Behaviour::Normal {}, "accepted"),
     ] {
         rig.service.script(&subscription.id, [behaviour.clone()]);
@@ -97,7 +97,8 @@ async fn an_address_of_this_network_is_never_connected_to_by_number_or_by_name()
     by_name.endpoint = by_name.endpoint.replace("127.0.0.1", "localhost");
     push.push = web_device(&by_name);
     assert!(guarded.is_configured(push.tenant_id, &push.push), "a name shows only where it leads when it is asked");
-    assert_eq!(word(guarded.send(&push).await.outcome), "undeliverable address-forbidden");
+    // As it is said of a name that leads nowhere: it tells nothing about our network.
+    assert_eq!(word(guarded.send(&push).await.outcome), "retry unreachable");
     assert_eq!(rig.service.connections(), 0);
     assert!(guarded.open_circuits().is_empty());
 }
@@ -110,7 +111,7 @@ async fn an_authority_of_the_operators_vouches_for_no_endpoint_of_a_device() {
     settings.webpush.extra_ca_pem = None;
     let senders = build(settings, &rig.hand);
     let push = notification(1, NotificationKind::Challenge, web_device(&subscription), &rig.hand);
-    assert_eq!(word(senders.send(&push).await.outcome), "retry certificate-untrusted");
+    assert_eq!(word(senders.send(&push).await.outcome), "retry unreachable");
     assert_eq!(rig.service.attempted_count(), 0);
 }
 
@@ -127,7 +128,9 @@ async fn a_slow_push_service_holds_sixteen_and_delays_no_other() {
         async move { send_all(&senders, pushes).await }
     });
     assert!(slow.service.wait_for_attempts(16, DEADLINE).await);
-    assert_eq!(word(senders.send(&push(17)).await.outcome), "retry busy");
+    let mut waits = push(17);
+    waits.leased_until = waits.leased_until.plus_seconds(-8);
+    assert_eq!(word(senders.send(&waits).await.outcome), "untried busy");
     let other = quick.service.subscribe().unwrap();
     let push = notification(18, NotificationKind::Challenge, web_device(&other), &slow.hand);
     assert_eq!(senders.send(&push).await.outcome, Outcome::Accepted);
@@ -142,4 +145,65 @@ async fn a_subscription_with_keys_that_are_none_is_undeliverable() {
     subscription.auth = "AAAA".to_owned();
     assert_eq!(word(rig.send(1, &subscription).await), "undeliverable bad-subscription");
     assert_eq!(rig.service.attempted_count(), 0);
+}
+
+#[tokio::test]
+async fn a_service_that_works_takes_a_burst_of_all_the_users_of_a_browser() {
+    let rig = WebRig::new().await;
+    let subscription = rig.service.subscribe().unwrap();
+    assert_eq!(rig.send(0, &subscription).await, Outcome::Accepted);
+    let push = |number| notification(number, NotificationKind::Challenge, web_device(&subscription), &rig.hand);
+    let reports = send_all(&rig.senders, (1..700).map(push)).await;
+    assert_eq!(count_accepted(&reports), 699);
+}
+
+#[tokio::test]
+async fn one_device_whose_path_breaks_off_or_redirects_shuts_the_service_for_no_other() {
+    let rig = WebRig::new().await;
+    let (bad, good) = (rig.service.subscribe().unwrap(), rig.service.subscribe().unwrap());
+    for (fault, expected) in [
+        (Behaviour::ResetStream {}, "retry stream-reset"),
+        (Behaviour::status(307), "undeliverable unexpected-status"),
+        (Behaviour::status(500), "retry unexpected-status"),
+    ] {
+        for _ in 0..8 {
+            rig.service.script(&bad.id, [fault.clone()]);
+            assert_eq!(word(rig.send(1, &bad).await), expected, "{fault:?}");
+        }
+        assert!(rig.senders.open_circuits().is_empty(), "{fault:?}");
+    }
+    assert_eq!(rig.send(2, &good).await, Outcome::Accepted);
+    for number in 1..=5 {
+        rig.service.script(&good.id, [Behaviour::status(500)]);
+        assert_eq!(word(rig.send(number, &good).await), "retry unexpected-status");
+    }
+    assert_eq!(rig.senders.open_circuits(), [format!("webpush:{}", rig.service.base_url())]);
+}
+
+#[tokio::test]
+async fn a_service_that_nobody_knows_is_asked_once_and_one_that_works_twice() {
+    let rig = WebRig::new().await;
+    let subscription = rig.service.subscribe().unwrap();
+    rig.service.script(&subscription.id, [Behaviour::ResetStream {}]);
+    assert_eq!(word(rig.send(1, &subscription).await), "retry stream-reset");
+    assert_eq!(rig.service.attempted_count(), 1);
+    assert_eq!(rig.send(1, &subscription).await, Outcome::Accepted);
+    rig.service.script(&subscription.id, [Behaviour::ResetStream {}]);
+    assert_eq!(rig.send(1, &subscription).await, Outcome::Accepted);
+    assert_eq!(rig.service.attempted_count(), 4);
+}
+
+#[tokio::test]
+async fn a_service_that_asks_three_devices_for_time_is_left_alone_by_all() {
+    let rig = WebRig::new().await;
+    let subscription = rig.service.subscribe().unwrap();
+    for number in 1..=3 {
+        rig.service.script(&subscription.id, [Behaviour::retry_after(429, "30")]);
+        assert_eq!(word(rig.send(number, &subscription).await), "retry too-many-requests");
+    }
+    let waits = rig.send(4, &subscription).await;
+    assert!(matches!(waits, Outcome::Retry { after_millis: Some(30_000), .. }), "{waits:?}");
+    assert_eq!((word(waits).as_str(), rig.service.attempted_count()), ("retry provider-asked-to-wait", 3));
+    rig.hand.advance(30);
+    assert_eq!(rig.send(4, &subscription).await, Outcome::Accepted);
 }
