@@ -32,7 +32,7 @@ use crate::{
     es256::Key,
     payload::{self, Ids},
     report::{Destination, Outcome},
-    settings::{ApnsSettings, SettingsError},
+    settings::{self, ApnsSettings, SettingsError},
     transport::{self, Answer, Fault},
 };
 
@@ -97,10 +97,8 @@ impl Apns {
         let refuse = |what| SettingsError::apns(&settings.name, what);
         let key = Key::from_pem(&settings.key_pem).ok_or_else(|| refuse("key_file is not a PKCS#8 PEM P-256 key"))?;
         let topic_header = HeaderValue::from_str(&settings.topic).map_err(|_| refuse("topic is not a bundle id"))?;
-        let base_url = Url::parse(&settings.base_url).map_err(|_| refuse("base_url is not a URL"))?;
-        if base_url.scheme() != "https" || base_url.path() != "/" {
-            return Err(refuse("base_url must be https, without a path"));
-        }
+        let base_url = settings::base_url(&settings.base_url).filter(|url| url.scheme() == "https");
+        let base_url = base_url.ok_or_else(|| refuse("base_url must be https, without a path"))?;
         Ok(Self {
             gate: Gate::of_provider(Destination::Apns(settings.name.as_str().into()), Arc::clone(&clock)),
             token: ProviderToken::new(key, &settings.key_id, &settings.team_id),

@@ -1,7 +1,8 @@
 //! What `countersign doctor` asks of the senders: does each credential work, and if not, why.
 //!
-//! Rings nobody: APNs is asked about a device that cannot exist, Google for an access token that is thrown away. The
-//! texts are ours and name no key, token or answer of a provider.
+//! Rings nobody: APNs is asked about a device that cannot exist, Google for an access token that is thrown away, and
+//! whether it would take a push to a device that cannot exist. The texts are ours and name no key, token or answer of
+//! a provider.
 //!
 //! To add a check: a line in the credential's function below.
 
@@ -60,7 +61,7 @@ async fn diagnose_apns(senders: &Senders, apns: &Apns) -> Vec<Diagnosis> {
         Ok(answer) => {
             found.push(diagnosis(&name, "connection", Ok("HTTP/2 over TLS works".to_owned())));
             found.push(diagnosis(&name, "credentials", Apns::read_probe(&answer)));
-            found.extend(skew(&name, senders.clock.now(), transport::http_date(&answer.headers)));
+            found.push(skew(&name, senders.clock.now(), transport::http_date(&answer.headers)));
         }
         Err(fault) => found.push(diagnosis(&name, "connection", Err(format!("failed: {}", fault.reason)))),
     }
@@ -79,9 +80,14 @@ async fn diagnose_fcm(senders: &Senders, fcm: &Fcm) -> Vec<Diagnosis> {
         },
     ));
     match fcm.try_credentials().await {
-        Ok(date) => {
+        Ok((access, date)) => {
             found.push(diagnosis(&name, "credentials", Ok("Google gives an access token".to_owned())));
-            found.extend(skew(&name, senders.clock.now(), date));
+            found.push(skew(&name, senders.clock.now(), date));
+            let permission = match transport::within(transport::WHOLE, fcm.probe(&access)).await {
+                Ok(answer) => Fcm::read_probe(&answer),
+                Err(fault) => Err(format!("could not be tried: {}", fault.reason)),
+            };
+            found.push(diagnosis(&name, "permission", permission));
         }
         Err(refusal) if refusal.is_final => found.push(diagnosis(
             &name,
@@ -97,15 +103,20 @@ async fn diagnose_fcm(senders: &Senders, fcm: &Fcm) -> Vec<Diagnosis> {
     found
 }
 
-/// How far our clock is from the one that answered.
-fn skew(name: &str, now: Timestamp, theirs: Option<Timestamp>) -> Option<Diagnosis> {
-    let seconds = now.as_seconds() - theirs?.as_seconds();
-    let outcome = match seconds.abs() {
-        SKEW_FAILS_SECONDS.. => Err(format!("this machine's clock is {seconds} s ahead of the provider's: set it")),
-        SKEW_WARNS_SECONDS.. => Ok(format!("this machine's clock is {seconds} s ahead of the provider's: watch it")),
-        _ => Ok("within a minute of the provider's".to_owned()),
+/// How far our clock is from the one that answered, if it said the time.
+fn skew(name: &str, now: Timestamp, theirs: Option<Timestamp>) -> Diagnosis {
+    let seconds = theirs.map(|theirs| now.as_seconds() - theirs.as_seconds());
+    let outcome = match seconds.map(|seconds| (seconds, seconds.abs())) {
+        None => Ok("could not be compared: the provider's answer says no time".to_owned()),
+        Some((seconds, SKEW_FAILS_SECONDS..)) => {
+            Err(format!("this machine's clock is {seconds} s ahead of the provider's: set it"))
+        }
+        Some((seconds, SKEW_WARNS_SECONDS..)) => {
+            Ok(format!("this machine's clock is {seconds} s ahead of the provider's: watch it"))
+        }
+        Some(_) => Ok("within a minute of the provider's".to_owned()),
     };
-    Some(diagnosis(name, "clock", outcome))
+    diagnosis(name, "clock", outcome)
 }
 
 #[cfg(test)]
@@ -115,13 +126,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told_and_one_that_is_far_off_fails() {
-        let judge = |seconds| skew("fcm:main", NOW.plus_seconds(seconds), Some(NOW)).unwrap().outcome;
+        let judge = |seconds| skew("fcm:main", NOW.plus_seconds(seconds), Some(NOW)).outcome;
         for seconds in [0, 59, -59] {
             assert_eq!(judge(seconds), Ok("within a minute of the provider's".to_owned()));
         }
         assert!(judge(60).is_ok_and(|text| text.contains("60 s ahead")));
         assert!(judge(-299).is_ok_and(|text| text.contains("-299 s ahead")));
         assert!(judge(300).is_err() && judge(-300).is_err());
-        assert!(skew("fcm:main", NOW, None).is_none(), "no date, no judgement");
+        let untold = skew("fcm:main", NOW, None).outcome;
+        assert!(untold.is_ok_and(|text| text.starts_with("could not be compared")));
     }
 }

@@ -36,13 +36,16 @@ use crate::{
     destinations::Gate,
     payload,
     report::{Destination, Outcome},
-    settings::{FcmSettings, SettingsError},
+    settings::{self, FcmSettings, SettingsError},
     transport::{self, Answer, Fault},
 };
 
 /// How many may begin before one has shown that the connection works. Which protocol Google (or a proxy in between)
 /// speaks is known only then: a thousand that begin at once would open a thousand connections.
 const COLD_STARTS: usize = 8;
+
+/// The doctor's question: a token that no device has, and nothing to be sent even if one had it.
+const PROBE: &str = r#"{"validate_only":true,"message":{"token":"countersign-doctor","data":{"v":"1","kind":"test"}}}"#;
 
 /// The sender of one project.
 pub(crate) struct Fcm {
@@ -105,12 +108,10 @@ impl Fcm {
         if !is_project_id(&account.project_id) {
             return Err(refuse("project_id in service_account_file is not a project id"));
         }
-        let mut url = safe(&settings.base_url).ok_or_else(|| refuse("base_url must be https, without a path"))?;
-        if url.path() != "/" {
-            return Err(refuse("base_url must be https, without a path"));
-        }
-        let token_uri =
-            safe(&account.token_uri).ok_or_else(|| refuse("token_uri in service_account_file must be https"))?;
+        let url = settings::base_url(&settings.base_url);
+        let mut url = url.ok_or_else(|| refuse("base_url must be https, without a path"))?;
+        let token_uri = settings::service_url(&account.token_uri)
+            .ok_or_else(|| refuse("token_uri in service_account_file must be https"))?;
         // A real project is never told to get its token without TLS.
         if token_uri.scheme() != url.scheme() && token_uri.scheme() == "http" {
             return Err(refuse("token_uri in service_account_file must be https"));
@@ -177,8 +178,20 @@ impl Fcm {
     }
 
     /// An access token, to see whether Google gives us one (the doctor's); and the time that its answer bears.
-    pub(crate) async fn try_credentials(&self) -> Result<Option<Timestamp>, Refusal> {
-        self.oauth.fetch(|| true).await.map(|(_, date)| date)
+    pub(crate) async fn try_credentials(&self) -> Result<(Access, Option<Timestamp>), Refusal> {
+        self.oauth.fetch(|| true).await
+    }
+
+    /// Asks whether a push to a device that cannot exist would be taken, to learn what Google says of the account (the
+    /// doctor's). Nothing is sent to anybody.
+    pub(crate) async fn probe(&self, access: &Access) -> Result<Answer, Fault> {
+        let request = self.post(access, PROBE.to_owned().into_bytes());
+        transport::exchange(&self.client, request, || true).await
+    }
+
+    /// What Google said to [`Self::probe`], in our words.
+    pub(crate) fn read_probe(answer: &Answer) -> Result<String, String> {
+        verdict::probe(answer)
     }
 
     async fn exchange(&self, request: Request, may_repeat: impl Fn() -> bool) -> Result<Answer, Fault> {
@@ -204,20 +217,17 @@ impl Fcm {
     }
 
     fn request(&self, notification: &LeasedNotification, device_token: &str, access: &Access) -> Request {
+        self.post(access, body(notification, device_token, self.clock.now()))
+    }
+
+    fn post(&self, access: &Access, body: Vec<u8>) -> Request {
         let mut request = Request::new(Method::POST, self.url.clone());
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, access.header.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(body(notification, device_token, self.clock.now()).into());
+        *request.body_mut() = Some(body.into());
         request
     }
-}
-
-/// https, or http to a loopback address (a stand-in on this machine).
-fn safe(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
-    (url.scheme() == "https" || (url.scheme() == "http" && is_loopback)).then_some(url)
 }
 
 /// Also older ids, with a domain in front; never what would change a path.

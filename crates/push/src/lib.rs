@@ -29,7 +29,7 @@ mod testing;
 mod transport;
 mod webpush;
 
-pub use report::{Destination, Diagnosis, Outcome, Reason, Report};
+pub use report::{CODES, Destination, Diagnosis, Outcome, Reason, Report};
 pub use senders::Senders;
 pub use settings::{
     APNS_PRODUCTION_URL, APNS_SANDBOX_URL, ApnsSettings, FCM_URL, FcmSettings, PushSettings, SettingsError,

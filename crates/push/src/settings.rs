@@ -7,6 +7,7 @@
 
 use countersign_proto::{ids::TenantId, vocabulary::ApnsEnvironment};
 use ipnet::IpNet;
+use reqwest::Url;
 use zeroize::Zeroizing;
 
 /// Apple's production service.
@@ -123,5 +124,58 @@ impl SettingsError {
 
     pub(crate) fn webpush(what: &'static str) -> Self {
         Self::Credential { credential: "webpush".to_owned(), what }
+    }
+}
+
+/// An address that an operator names: https, or http to this very machine (a stand-in's). Judged on the parsed URL,
+/// which is what will be connected to, so that no spelling makes another host of it.
+pub(crate) fn service_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    // An empty password leaves no trace but its sign.
+    let has_user = text.contains('@');
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
+    (is_safe && is_plain && !has_user && url.has_host()).then_some(url)
+}
+
+/// The same without a path and a query.
+pub(crate) fn base_url(text: &str) -> Option<Url> {
+    service_url(text).filter(|url| url.path() == "/" && url.query().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_where_it_seems_to_be() {
+        for text in ["https://fcm.googleapis.com", "https://a.example:8443/", "http://127.0.0.1:1", "http://[::1]:1/"] {
+            assert!(base_url(text).is_some(), "{text}");
+        }
+        for text in [
+            "http://localhost:x@evil.example/",
+            "http://localhost:1@evil.example/",
+            "http://127.0.0.1@evil.example",
+            "http://localhost.evil.example/",
+            "http://127.0.0.1.evil.example/",
+            "http://127.0.0.2/",
+            "https://fcm.googleapis.com@evil.example/",
+            "https://fcm.googleapis.com:443@evil.example/",
+            "https://:@evil.example/",
+            "https://user@fcm.googleapis.com/",
+            "https://fcm.googleapis.com/v1",
+            "https://fcm.googleapis.com?a=b",
+            "https://fcm.googleapis.com/?",
+            "https://fcm.googleapis.com#a",
+            "http:\\\\localhost\\@evil.example",
+            "ftp://localhost/",
+            "localhost:1",
+            "https://",
+            "",
+        ] {
+            assert!(base_url(text).is_none(), "{text}");
+        }
+        assert!(service_url("https://oauth2.example/token").is_some());
     }
 }

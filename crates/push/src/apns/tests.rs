@@ -112,6 +112,7 @@ fn settings_that_cannot_work_are_named() {
     assert_eq!(said, "push.apns.main: key_file is not a PKCS#8 PEM P-256 key");
     assert!(error(|settings| settings.base_url = "http://api.push.apple.com".to_owned()).is_some());
     assert!(error(|settings| settings.base_url = "https://api.push.apple.com/3".to_owned()).is_some());
+    assert!(error(|settings| settings.base_url = "https://api.push.apple.com:443@evil.example".to_owned()).is_some());
     assert!(error(|settings| settings.topic = "a\nb".to_owned()).is_some());
     assert_eq!(error(|_| ()), None);
 }

@@ -129,6 +129,23 @@ pub(super) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
     }
 }
 
+/// What an answer to the doctor's probe says of the account. A token that is none is found out only by whoever may send.
+pub(super) fn probe(answer: &Answer) -> Result<String, String> {
+    let code = match error(answer) {
+        Error::OfFcm(code) | Error::OfGoogle(code) => code,
+        Error::Unknown => "unexpected-status",
+    };
+    match (answer.status, code) {
+        (200, _) | (400, "invalid-argument") | (404, "not-found" | "unregistered") | (403, "sender-id-mismatch") => {
+            Ok("the service account may send".to_owned())
+        }
+        (status @ (401 | 403), code) => {
+            Err(format!("the service account may not send for this project: {code} {status}"))
+        }
+        (status, code) => Err(format!("could not be tried: {code} {status}")),
+    }
+}
+
 /// A pause that Google asks for is for the whole project.
 fn waits(answer: &Answer, now: Timestamp) -> Option<Health> {
     let millis = answer.retry_after_millis(now).filter(|millis| *millis > 0)?;
@@ -208,6 +225,26 @@ mod tests {
         let (outcome, health) = verdict(&answer(404, r#"{"error":{"status":"NOT_FOUND"}}"#), NOW);
         assert_eq!((outcome, health), (Outcome::retry(Reason::answered("not-found", 404)), Health::Unknown));
         assert!(!is_unauthenticated(&refused(401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR")));
+    }
+
+    #[test]
+    fn whoever_is_told_that_the_token_is_wrong_may_send() {
+        for (status, rpc, code) in [
+            (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT"),
+            (404, "NOT_FOUND", "UNREGISTERED"),
+            (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
+        ] {
+            assert!(probe(&refused(status, rpc, code)).is_ok(), "{code}");
+        }
+        assert!(probe(&answer(404, r#"{"error":{"status":"NOT_FOUND"}}"#)).is_ok());
+        let said = |status, body: &str| probe(&answer(status, body)).unwrap_err();
+        let refused = "the service account may not send for this project: permission-denied 403";
+        assert_eq!(said(403, r#"{"error":{"status":"PERMISSION_DENIED"}}"#), refused);
+        assert!(said(401, r#"{"error":{"status":"UNAUTHENTICATED"}}"#).starts_with("the service account may not send"));
+        assert!(said(403, "<html>").starts_with("the service account may not send"));
+        for status in [302, 404, 429, 503] {
+            assert_eq!(said(status, "<html>"), format!("could not be tried: unexpected-status {status}"));
+        }
     }
 
     #[test]

@@ -22,6 +22,18 @@ async fn credentials_that_work_pass_and_ring_nobody() {
     assert!(found(&apple.senders, "apns:main", "credentials").await.is_ok());
     assert!(found(&google.senders, "fcm:main", "credentials").await.is_ok());
     assert!(found(&google.senders, "webpush", "VAPID key").await.is_ok());
+    assert_eq!(found(&google.senders, "fcm:main", "permission").await, Ok("the service account may send".to_owned()));
+    assert!(google.fcm.attempts().is_empty());
+}
+
+#[tokio::test]
+async fn an_account_that_gets_a_token_and_may_not_send_is_found_out() {
+    let rig = FcmRig::new().await;
+    rig.fcm.script("countersign-doctor", [Behaviour::refusal(403, "PERMISSION_DENIED"), Behaviour::status(503)]);
+    let refused = found(&rig.senders, "fcm:main", "permission").await;
+    assert_eq!(refused, Err("the service account may not send for this project: permission-denied 403".to_owned()));
+    let untried = found(&rig.senders, "fcm:main", "permission").await;
+    assert_eq!(untried, Err("could not be tried: unavailable 503".to_owned()));
 }
 
 #[tokio::test]

@@ -17,6 +17,11 @@ pub(super) fn token_of(request: &Value) -> String {
     request.pointer("/message/token").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// Whether it is only to be judged (`validate_only`).
+pub(super) fn is_trial(request: &Value) -> bool {
+    request.get("validate_only") == Some(&Value::Bool(true))
+}
+
 /// Reads a request; says which member is wrong otherwise, never with its value.
 pub(super) fn read(request: &Value, project: &str) -> Result<Push, String> {
     let whole = object(request, "the request")?;

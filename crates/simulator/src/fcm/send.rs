@@ -31,6 +31,7 @@ pub(super) async fn send(desk: &Desk<Fcm>, request: Request<Incoming>, line: &Li
     }
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let token = message::token_of(&request);
+    let is_trial = message::is_trial(&request);
     let authorization = head.headers.get("authorization").and_then(|value| value.to_str().ok());
     let judged = judge(desk, authorization, project, &token, &request);
     let mut push = match &judged {
@@ -46,7 +47,12 @@ pub(super) async fn send(desk: &Desk<Fcm>, request: Request<Incoming>, line: &Li
         }
         Err((status, word, why)) => (*status, error(*status, word, why), Answer::refused(*status, word)),
     };
-    let record = |answer: Answer| desk.ledger.record(desk.now(), line.number, &token, answer, || push);
+    // Judged and answered, and that is all: nobody is rung.
+    let record = |answer: Answer| {
+        if !is_trial {
+            desk.ledger.record(desk.now(), line.number, &token, answer, || push);
+        }
+    };
     match act(desk.scripts.next(&token), line, &FORMS).await {
         Act::Normal => {
             // Taken before it is answered: who has the answer finds the push.

@@ -18,6 +18,17 @@ async fn a_good_message_is_taken_named_and_recorded() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_only_to_be_judged_is_and_rings_nobody() {
+    let rig = Rig::new().await;
+    let bearer = rig.access_token().await;
+    assert_eq!(rig.send(&bearer, &altered("/validate_only", json!(true))).await.0, 200);
+    assert_eq!(rig.send("another", &altered("/validate_only", json!(true))).await.0, 401);
+    assert!(rig.fcm.attempts().is_empty());
+    assert_eq!(rig.send(&bearer, &altered("/validate_only", json!(false))).await.0, 200);
+    assert_eq!(rig.fcm.accepted_count(), 1);
+}
+
+#[tokio::test]
 async fn a_wrong_message_is_an_invalid_argument() {
     let rig = Rig::new().await;
     let bearer = rig.access_token().await;
