@@ -138,15 +138,19 @@ pub struct Sightings {
 /// Notifications.
 #[async_trait]
 pub trait Notifications: Send + Sync {
-    /// Leases due notifications of active devices whose challenge (if any) is still pending, oldest first.
+    /// Leases due notifications of active devices, oldest first. What is found to be of no use any more is not
+    /// returned: a push whose challenge has ended (it is withdrawn, if anybody may have sent it), one whose device's
+    /// binding cannot be read (rejected).
     async fn claim_notifications(&self, command: ClaimNotifications) -> Result<Vec<LeasedNotification>, StoreError>;
     /// Stores a verdict in the notification and its delivery.
     async fn finish_notification(&self, command: FinishNotification) -> Result<FinishOutcome, StoreError>;
     /// Removes notifications that nobody will send: `expires_at` ≤ `now`. Their deliveries become `expired`.
     /// At most `limit`; returns how many.
     async fn expire_notifications(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
-    /// When the oldest notification that is due at `now` was queued, per channel with any: the outbox's age.
-    async fn oldest_due(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError>;
+    /// When the oldest notification that is worth sending at `now` was queued, per channel with any: the outbox's age.
+    /// What is being sent or waits to be tried again counts, too: else a provider that refuses all would look well.
+    /// Not what nobody can send, because the device is not active or has no token.
+    async fn oldest_unsent(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError>;
     /// Writes what was seen. Later pulls and earlier fetches win; unknown ids are skipped.
     async fn record_sightings(&self, sightings: Sightings) -> Result<(), StoreError>;
 }

@@ -34,7 +34,7 @@ pub async fn round(app: &App) -> Result<(), StoreError> {
         app.store.record_sightings(seen).await?;
     }
     let now = app.now();
-    let oldest = app.store.oldest_due(now).await?;
+    let oldest = app.store.oldest_unsent(now).await?;
     let circuits = app.pushing.senders().open_circuits();
     for channel in CHANNELS {
         let queued_at = oldest.iter().find(|(of, _)| *of == channel).map(|(_, at)| *at);

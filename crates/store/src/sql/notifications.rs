@@ -59,24 +59,24 @@ const NEW: &rows::Columns = &[
     ("r_expires_at", Type::Integer),
 ];
 
-/// What both the claim and the outbox's age mean by due, of `notifications` beside `devices`; `now` is a parameter.
-/// The rest waits for its end: a device that is back, or has told us a new token, still gets it.
-fn is_due(now: &str) -> String {
+/// What both the claim and the outbox's age look at, of `notifications` beside `devices`; `now` is a parameter. The
+/// rest waits for its end: a device that is back, or has told us a new token, still gets it.
+fn is_sendable(now: &str) -> String {
     format!(
-        "notifications.due_at <= {now} AND notifications.expires_at > {now}
+        "notifications.expires_at > {now}
         AND devices.id = notifications.device_id AND devices.tenant_id = notifications.tenant_id
-        AND devices.status = 'active' AND devices.push_channel <> 'none' AND devices.push_token_gone = 0
-        AND (notifications.kind <> 'challenge' OR EXISTS (
-            SELECT 1 FROM challenges
-            WHERE challenges.id = notifications.challenge_id AND challenges.status = 'pending'
-              AND challenges.expires_at > {now}))"
+        AND devices.status = 'active' AND devices.push_channel <> 'none' AND devices.push_token_gone = 0"
     )
 }
+
+/// The channels that push.
+const CHANNELS: &rows::Columns = &[("r_channel", Type::Text)];
+const PUSHING: [PushChannel; 3] = [PushChannel::Apns, PushChannel::Fcm, PushChannel::Webpush];
 
 /// See the module.
 pub(super) struct Statements {
     insert_notifications: Statement,
-    oldest_due: Statement,
+    oldest_unsent: Statement,
     claim: claim::Statements,
     delivery: delivery::Statements,
     expire: expire::Statements,
@@ -110,15 +110,15 @@ impl Statements {
                 RETURNING channel",
                 new = dialect::row_source(1, NEW),
             )),
-            // An id begins with the time at which it was made.
-            oldest_due: Statement::new(format!(
-                "-- oldest_due
-                SELECT id, channel
-                FROM (SELECT notifications.id AS id, channel,
-                          ROW_NUMBER() OVER (PARTITION BY channel ORDER BY notifications.id) AS r_number
-                      FROM notifications CROSS JOIN devices WHERE {is_due}) AS r
-                WHERE r_number = 1 ORDER BY id",
-                is_due = is_due("$1"),
+            // An id begins with the time at which it was made: the first that fits is the oldest.
+            oldest_unsent: Statement::new(format!(
+                "-- oldest_unsent
+                SELECT (SELECT notifications.id FROM notifications CROSS JOIN devices
+                        WHERE notifications.channel = r_channel AND {is_sendable}
+                        ORDER BY notifications.id LIMIT 1) AS id, r_channel AS channel
+                FROM {channels}",
+                is_sendable = is_sendable("$2"),
+                channels = dialect::row_source(1, CHANNELS),
             )),
             claim: claim::Statements::new(),
             delivery: delivery::Statements::new(),
@@ -208,12 +208,15 @@ impl Notifications for Database {
         self.write(expire::ExpireNotifications { now, limit }).await
     }
 
-    async fn oldest_due(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError> {
-        let oldest = query(&self.statements.notifications.oldest_due).bind(now.as_millis());
+    async fn oldest_unsent(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError> {
+        let pushing = PUSHING.iter().map(|channel| json!({"r_channel": channel.as_str()})).collect();
+        let oldest = query(&self.statements.notifications.oldest_unsent)
+            .bind(rows::to_parameter(CHANNELS, pushing))
+            .bind(now.as_millis());
         let mut channels = Vec::new();
         for row in &self.fetch_all(oldest).await? {
             let row = Columns::new("notifications", row);
-            let id: NotificationId = row.id("id")?;
+            let Some(id): Option<NotificationId> = row.optional_id("id")? else { continue };
             channels.push((row.word("channel")?, id.made_at()));
         }
         Ok(channels)

@@ -1,5 +1,6 @@
 //! `ports::notifications` on both databases: leases, verdicts, withdrawals. What verdicts say of a token is in
-//! `notifications/tokens.rs`, what goes out again in `again.rs`, the lanes in `lanes.rs`, notices in `notices.rs`, health and sightings in `health.rs`.
+//! `notifications/tokens.rs`, what goes out again in `again.rs`, the lanes in `lanes.rs`, what ends without a verdict in
+//! `orphans.rs`, notices in `notices.rs`, health and sightings in `health.rs`.
 
 #[path = "notifications/again.rs"]
 mod again;
@@ -9,6 +10,8 @@ mod health;
 mod lanes;
 #[path = "notifications/notices.rs"]
 mod notices;
+#[path = "notifications/orphans.rs"]
+mod orphans;
 #[path = "notifications/races.rs"]
 mod races;
 #[path = "notifications/tokens.rs"]

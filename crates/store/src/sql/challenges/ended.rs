@@ -72,13 +72,14 @@ impl Statements {
                 SELECT challenge_id, device_id, channel, state
                 FROM {ended} CROSS JOIN deliveries WHERE challenge_id = r_challenge_id"
             )),
-            // A push that is being sent at this moment stays: whoever sends it says what became of it.
+            // A push that is being sent at this moment stays: whoever sends it says what became of it; if nobody does,
+            // the claim after its lease ends it.
             drop_unsent: Statement::new(format!(
                 "-- drop_unsent
                 DELETE FROM notifications
                 WHERE challenge_id IN (SELECT r_challenge_id FROM {ended})
                   AND kind = 'challenge' AND (leased_until IS NULL OR leased_until <= $2)
-                RETURNING challenge_id, device_id"
+                RETURNING challenge_id, device_id, attempts"
             )),
             withdraw_deliveries: Statement::new(format!(
                 "-- withdraw_deliveries
@@ -158,41 +159,57 @@ impl Tx<'_> {
         let ended: HashMap<_, _> = ended.iter().map(|ended| (ended.challenge_id, ended)).collect();
         let statements = self.statements();
         let statements = &statements.challenges.ended;
-        let mut has_unsent = false;
-        let mut notifications = Vec::new();
         for id in ended.keys() {
             self.wake(WakeKey::Challenge(*id));
         }
+        let mut has_unsent = false;
+        let mut rang = Vec::new();
+        let mut channels = HashMap::new();
         for row in &self.fetch_all(query(&statements.deliveries_of).bind(&parameter)).await? {
             let row = Columns::new("deliveries", row);
-            let device_id = row.id("device_id")?;
-            self.wake(WakeKey::Device(device_id));
-            let state: DeliveryState = row.word("state")?;
-            has_unsent |= matches!(state, DeliveryState::Queued | DeliveryState::Retrying);
-            let ended = ended.get(&row.id("challenge_id")?).filter(|ended| ended.decided_by != Some(device_id));
-            if let Some(ended) = ended.filter(|_| state == DeliveryState::Delivered) {
-                let (tenant_id, challenge_id) = (ended.stamp.tenant_id, ended.challenge_id);
-                let of = Withdrawn { tenant_id, challenge_id, device_id, channel: row.word("channel")? };
-                notifications.extend(withdrawal(ended.stamp.command_id, ended.stamp.at, of));
+            let key = (row.id("challenge_id")?, row.id("device_id")?);
+            self.wake(WakeKey::Device(key.1));
+            channels.insert(key, row.word("channel")?);
+            match row.word("state")? {
+                DeliveryState::Queued | DeliveryState::Retrying => has_unsent = true,
+                DeliveryState::Delivered => rang.push(key),
+                _ => {}
             }
         }
         if has_unsent {
-            let drop = query(&statements.drop_unsent).bind(&parameter).bind(latest.as_millis());
-            // In the order in which everybody meets deliveries: other nodes write what was seen of the same ones.
-            let mut unsent = BTreeSet::new();
-            for row in &self.fetch_all(drop).await? {
-                let row = Columns::new("notifications", row);
-                unsent.insert((row.id::<()>("challenge_id")?, row.id::<()>("device_id")?));
-            }
-            let row = |(challenge_id, device_id)| {
-                json!({"r_challenge_id": rows::id(challenge_id), "r_device_id": rows::id(device_id),
-                    "r_now": rows::time(latest)})
-            };
-            let unsent = rows::to_parameter(UNSENT, unsent.into_iter().map(row).collect());
-            let withdraw = query(&statements.withdraw_deliveries).bind(unsent);
-            self.execute(withdraw).await?;
+            rang.extend(self.drop_unsent(&parameter, latest).await?);
         }
-        self.insert_notifications(notifications).await
+        let withdraw = |key: (ChallengeId, DeviceId)| {
+            let ended = ended.get(&key.0).filter(|ended| ended.decided_by != Some(key.1))?;
+            let (tenant_id, channel) = (ended.stamp.tenant_id, *channels.get(&key)?);
+            let of = Withdrawn { tenant_id, challenge_id: key.0, device_id: key.1, channel };
+            withdrawal(ended.stamp.command_id, ended.stamp.at, of)
+        };
+        self.insert_notifications(rang.into_iter().filter_map(withdraw).collect()).await
+    }
+
+    /// Takes back pushes that nobody is sending. Returns those that were tried: whoever tried last may have died before
+    /// saying that it rang, or never had the provider's answer.
+    async fn drop_unsent(&mut self, ended: &str, now: Timestamp) -> Result<Vec<(ChallengeId, DeviceId)>, Failure> {
+        let statements = self.statements();
+        let statements = &statements.challenges.ended;
+        let drop = query(&statements.drop_unsent).bind(ended).bind(now.as_millis());
+        // In the order in which everybody meets deliveries: other nodes write what was seen of the same ones.
+        let mut unsent = BTreeSet::new();
+        let mut tried = Vec::new();
+        for row in &self.fetch_all(drop).await? {
+            let row = Columns::new("notifications", row);
+            let key = (row.id("challenge_id")?, row.id("device_id")?);
+            unsent.insert(key);
+            tried.extend((row.integer("attempts")? > 0).then_some(key));
+        }
+        let row = |(challenge_id, device_id): (ChallengeId, DeviceId)| {
+            json!({"r_challenge_id": rows::id(challenge_id), "r_device_id": rows::id(device_id),
+                "r_now": rows::time(now)})
+        };
+        let unsent = rows::to_parameter(UNSENT, unsent.into_iter().map(row).collect());
+        self.execute(query(&statements.withdraw_deliveries).bind(unsent)).await?;
+        Ok(tried)
     }
 
     /// The barrier's second half: ends (`cancelled`, with `reason`) the user's pending challenges that were

@@ -15,6 +15,7 @@ use countersign_proto::{
     evidence::Evidence,
     ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
     jose::Thumbprint,
+    push::PushBinding,
     timestamp::Timestamp,
     vocabulary::{PushChannel, Word as _},
 };
@@ -101,7 +102,7 @@ pub(super) async fn addressees(
             devices.push(Addressee {
                 device_id,
                 has_uv_key,
-                push: row.json("push")?,
+                push: push(&row, device_id),
                 channel: row.word("channel")?,
                 is_token_gone: row.flag("push_token_gone")?,
                 undeliverable: undeliverable(&row)?,
@@ -118,6 +119,14 @@ pub(super) async fn addressees(
         locked_until: first.optional_time("locked_until")?,
         devices,
     }))
+}
+
+/// Where the device is rung; nowhere if that cannot be read: it still pulls, and nobody's sign-in fails for it.
+fn push(row: &Columns<'_>, device_id: DeviceId) -> PushBinding {
+    row.json("push").unwrap_or_else(|_| {
+        tracing::error!(%device_id, "a device's push binding in the database cannot be read");
+        PushBinding::None
+    })
 }
 
 pub(super) async fn challenge(database: &Database, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use countersign_core::ports::notifications::FinishNotification;
 use countersign_proto::{
-    ids::{ChallengeId, DeviceId},
+    ids::{ChallengeId, DeviceId, Id, NotificationId, TenantId},
     timestamp::Timestamp,
-    vocabulary::{DeliveryState, Word as _},
+    vocabulary::{DeliveryState, PushChannel, Word as _},
 };
 use serde_json::json;
 
@@ -55,11 +54,11 @@ impl Statements {
             )),
             late_deliveries: Statement::new(format!(
                 "-- late_deliveries
-                SELECT deliveries.challenge_id AS challenge_id, deliveries.device_id AS device_id, channel
+                SELECT deliveries.challenge_id AS challenge_id, deliveries.device_id AS device_id, channel,
+                    challenges.device_id AS decided_by
                 FROM {keys} CROSS JOIN challenges CROSS JOIN deliveries
                 WHERE challenges.id = r_challenge_id AND challenges.status NOT IN ('pending', 'expired')
-                  AND deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id
-                  AND (challenges.device_id IS NULL OR challenges.device_id <> r_device_id)",
+                  AND deliveries.challenge_id = r_challenge_id AND deliveries.device_id = r_device_id",
                 keys = dialect::row_source(1, KEYS),
             )),
         }
@@ -72,6 +71,10 @@ pub(super) type Key = (ChallengeId, DeviceId);
 /// Each delivery once (a statement applies only one of two changes of a row), in the order in which everybody meets
 /// them.
 pub(super) type DeliveryChanges = BTreeMap<Key, DeliveryChange>;
+
+/// Of deliveries whose challenge has ended, the channel that was rung; none for the device that decided, which needs no
+/// withdrawal.
+pub(super) type Late = BTreeMap<Key, Option<PushChannel>>;
 
 /// What a finished or expired notification makes of its delivery.
 pub(super) struct DeliveryChange {
@@ -101,35 +104,41 @@ impl Tx<'_> {
         self.execute(query(&statements.notifications.delivery.update_deliveries).bind(parameter)).await.map(|_| ())
     }
 
-    /// A push that arrives after its challenge has ended is withdrawn like one that arrived before.
-    pub(super) async fn withdraw_late<'c>(
-        &mut self,
-        delivered: &[Key],
-        commands: impl Iterator<Item = &'c FinishNotification>,
-    ) -> Result<(), Failure> {
-        if delivered.is_empty() {
-            return Ok(());
+    /// Those of the deliveries whose challenge was ended otherwise than by its time.
+    pub(super) async fn late(&mut self, keys: &[Key]) -> Result<Late, Failure> {
+        let mut late = BTreeMap::new();
+        if keys.is_empty() {
+            return Ok(late);
         }
         let key = |(challenge_id, device_id): &Key| json!({"r_challenge_id": rows::id(*challenge_id), "r_device_id": rows::id(*device_id)});
-        let parameter = rows::to_parameter(KEYS, delivered.iter().map(key).collect());
+        let parameter = rows::to_parameter(KEYS, keys.iter().map(key).collect());
         let statements = self.statements();
-        let late = query(&statements.notifications.delivery.late_deliveries).bind(parameter);
-        let mut channels = BTreeMap::new();
-        for row in &self.fetch_all(late).await? {
+        let find = query(&statements.notifications.delivery.late_deliveries).bind(parameter);
+        for row in &self.fetch_all(find).await? {
             let row = Columns::new("deliveries", row);
-            channels.insert((row.id("challenge_id")?, row.id("device_id")?), row.word("channel")?);
+            let (key, channel) = ((row.id("challenge_id")?, row.id("device_id")?), row.word("channel")?);
+            let decided_by = row.optional_id("decided_by")?;
+            late.insert(key, Some(channel).filter(|_| decided_by != Some(key.1)));
         }
-        let mut withdrawals = Vec::new();
-        for command in commands {
-            let leased = &command.leased;
-            let Some(challenge_id) = leased.challenge_id else { continue };
-            // Removed: one withdrawal per delivery.
-            if let Some(channel) = channels.remove(&(challenge_id, leased.device_id)) {
-                let (tenant_id, device_id) = (leased.tenant_id, leased.device_id);
-                let of = Withdrawn { tenant_id, challenge_id, device_id, channel };
-                withdrawals.extend(withdrawal(leased.lease, command.at, of));
-            }
-        }
-        self.insert_notifications(withdrawals).await
+        Ok(late)
     }
+
+    /// A push that rings after its challenge has ended is withdrawn like one that rang before. Each of the jobs goes in
+    /// the same transaction, so that there is one withdrawal of each.
+    pub(super) async fn withdraw_late(&mut self, late: &Late, sent: impl Iterator<Item = Sent>) -> Result<(), Failure> {
+        let withdraw = |Sent { id, tenant_id, key, at }| {
+            let (challenge_id, device_id) = key;
+            let of = Withdrawn { tenant_id, challenge_id, device_id, channel: (*late.get(&key)?)? };
+            withdrawal(Id::from_uuid(NotificationId::as_uuid(id)), at, of)
+        };
+        self.insert_notifications(sent.filter_map(withdraw).collect()).await
+    }
+}
+
+/// A challenge's push that the provider took, or may have taken.
+pub(super) struct Sent {
+    pub(super) id: NotificationId,
+    pub(super) tenant_id: TenantId,
+    pub(super) key: Key,
+    pub(super) at: Timestamp,
 }

@@ -6,7 +6,7 @@ use countersign_proto::{ids::NotificationId, timestamp::Timestamp, vocabulary::D
 
 use super::{
     super::{Columns, Outcome, Plain, Tx, dialect, query, test_pushes::TestPushChange},
-    delivery::{DeliveryChange, DeliveryChanges},
+    delivery::{DeliveryChange, Sent},
     kind,
 };
 use crate::{failure::Failure, statement::Statement};
@@ -21,11 +21,27 @@ impl Statements {
         Self {
             expired_notifications: Statement::new(format!(
                 "-- expired_notifications
-                SELECT id, kind, device_id, challenge_id, attempts FROM notifications
+                SELECT id, tenant_id, kind, device_id, challenge_id, attempts FROM notifications
                 WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 {lock}",
                 lock = dialect::locking("FOR UPDATE SKIP LOCKED"),
             )),
         }
+    }
+}
+
+impl Tx<'_> {
+    /// Ends the deliveries of pushes that are gone from the outbox without a verdict, and withdraws those of ended
+    /// challenges that somebody may have sent, as often as is said with each: whoever was to tell us is dead.
+    pub(super) async fn end_challenges_pushes(&mut self, pushes: Vec<(Sent, i64)>) -> Result<(), Failure> {
+        let late = self.late(&pushes.iter().map(|(push, _)| push.key).collect::<Vec<_>>()).await?;
+        let change = |(push, attempts): &(Sent, i64)| {
+            let is_late = late.contains_key(&push.key);
+            let state = if is_late { DeliveryState::Withdrawn } else { DeliveryState::Expired };
+            (push.key, DeliveryChange { state, attempts: *attempts, error: None, at: push.at })
+        };
+        self.update_deliveries(&pushes.iter().map(change).collect()).await?;
+        let sent = pushes.into_iter().filter(|(_, attempts)| *attempts > 0);
+        self.withdraw_late(&late, sent.map(|(push, _)| push)).await
     }
 }
 
@@ -45,9 +61,8 @@ impl Plain for ExpireNotifications {
             .bind(self.now.as_millis())
             .bind(i64::from(self.limit));
         let rows = tx.fetch_all(expired).await?;
-        let (state, error, at) = (DeliveryState::Expired, None, self.now);
         let mut ids = Vec::with_capacity(rows.len());
-        let mut deliveries = DeliveryChanges::new();
+        let mut challenges = Vec::new();
         let mut tests = Vec::new();
         for row in &rows {
             let row = Columns::new("notifications", row);
@@ -55,17 +70,23 @@ impl Plain for ExpireNotifications {
             ids.push(id);
             match (kind(&row)?, row.optional_id("challenge_id")?) {
                 (NotificationKind::Challenge, Some(challenge_id)) => {
-                    let change = DeliveryChange { state, attempts, error: error.clone(), at };
-                    deliveries.insert((challenge_id, row.id("device_id")?), change);
+                    let key = (challenge_id, row.id("device_id")?);
+                    challenges.push((Sent { id, tenant_id: row.id("tenant_id")?, key, at: self.now }, attempts));
                 }
                 (NotificationKind::Test, _) => {
-                    tests.push(TestPushChange { id, state, attempts, error: error.clone(), at });
+                    tests.push(TestPushChange {
+                        id,
+                        state: DeliveryState::Expired,
+                        attempts,
+                        error: None,
+                        at: self.now,
+                    });
                 }
                 _ => {}
             }
         }
         tx.delete_notifications(&ids).await?;
-        tx.update_deliveries(&deliveries).await?;
+        tx.end_challenges_pushes(challenges).await?;
         tx.update_test_pushes(&tests).await?;
         let count = u64::try_from(ids.len()).unwrap_or(u64::MAX);
         Ok(if count == 0 { Outcome::Rollback(0) } else { Outcome::Commit(count) })

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{
     super::{Columns, Tx, dialect, query, test_pushes::TestPushChange},
-    delivery::{DeliveryChange, DeliveryChanges},
+    delivery::{DeliveryChange, DeliveryChanges, Sent},
     health::Health,
     token::TokenChanges,
     verdict::state,
@@ -120,9 +120,9 @@ impl Tx<'_> {
 
         let deliveries: DeliveryChanges = finished.iter().filter_map(delivery_change).collect();
         self.update_deliveries(&deliveries).await?;
-        let late = deliveries.iter().filter(|(_, change)| change.state == DeliveryState::Delivered);
-        let late: Vec<_> = late.map(|(key, _)| *key).collect();
-        self.withdraw_late(&late, finished.iter().map(|finished| finished.command)).await?;
+        let delivered: Vec<_> = finished.iter().filter_map(delivered).collect();
+        let late = self.late(&delivered.iter().map(|sent| sent.key).collect::<Vec<_>>()).await?;
+        self.withdraw_late(&late, delivered.into_iter()).await?;
         let tests: Vec<_> = finished.iter().filter_map(test_push_change).collect();
         self.update_test_pushes(&tests).await?;
 
@@ -179,6 +179,14 @@ fn delivery_change(finished: &Finished<'_>) -> Option<(super::delivery::Key, Del
     let error = error.map(str::to_owned);
     let change = DeliveryChange { state, attempts: finished.attempts, error, at: command.at };
     Some(((leased.challenge_id?, leased.device_id), change))
+}
+
+/// A challenge's push that the provider took.
+fn delivered(finished: &Finished<'_>) -> Option<Sent> {
+    let FinishNotification { leased, verdict, at } = finished.command;
+    let is_delivered = leased.kind == NotificationKind::Challenge && *verdict == NotificationVerdict::Delivered;
+    let key = (leased.challenge_id?, leased.device_id);
+    is_delivered.then_some(Sent { id: leased.id, tenant_id: leased.tenant_id, key, at: *at })
 }
 
 fn test_push_change(finished: &Finished<'_>) -> Option<TestPushChange> {

@@ -21,7 +21,7 @@ pub(super) fn state(verdict: &NotificationVerdict) -> Option<(DeliveryState, Opt
     })
 }
 
-/// The new value of a `last_error`, in a statement with `r_state` and `r_error`: whose time is up without a further
-/// word still failed for its last reason.
+/// The new value of a `last_error`, in a statement with `r_state` and `r_error`: what ends without a further word still
+/// failed for its last reason.
 pub(in super::super) const LAST_ERROR: &str =
-    "last_error = CASE WHEN r_state = 'expired' THEN COALESCE(r_error, last_error) ELSE r_error END";
+    "last_error = CASE WHEN r_state IN ('expired', 'withdrawn') THEN COALESCE(r_error, last_error) ELSE r_error END";

@@ -199,22 +199,26 @@ async fn the_age_of_a_lane_is_that_of_its_oldest_push_that_could_go_out() {
     for world in World::each().await {
         let phones = one_of_each(&world).await;
         let at = |seconds| NOW.plus_seconds(seconds);
-        assert_eq!(world.store.oldest_due(at(60)).await, Ok(vec![]));
+        assert_eq!(world.store.oldest_unsent(at(60)).await, Ok(vec![]));
         for (seconds, phone) in [(3, 0), (5, 0), (4, 1)] {
             let mut command = world.new_challenge(&[&phones[phone].1]).await;
             command.stamp.at = at(seconds);
             world.store.create_challenge(command).await.unwrap();
         }
-        assert_eq!(world.store.oldest_due(at(2)).await, Ok(vec![]));
         let oldest =
-            async |seconds| world.store.oldest_due(at(seconds)).await.unwrap().into_iter().collect::<HashSet<_>>();
+            async |seconds| world.store.oldest_unsent(at(seconds)).await.unwrap().into_iter().collect::<HashSet<_>>();
         assert_eq!(oldest(10).await, HashSet::from([(PushChannel::Fcm, at(3)), (PushChannel::Apns, at(4))]));
-        // A retry is not due before its time, and still as old as it is.
-        for job in world.lease(at(10)).await {
-            world.finish(&job, NotificationVerdict::RetryAt(at(20), "x".to_owned()), at(10)).await;
+        // What is being sent, or waits to be tried again, has not gone out.
+        let jobs = world.lease(at(10)).await;
+        assert_eq!(oldest(10).await, HashSet::from([(PushChannel::Fcm, at(3)), (PushChannel::Apns, at(4))]));
+        for job in &jobs {
+            world.finish(job, NotificationVerdict::RetryAt(at(20), "x".to_owned()), at(10)).await;
         }
-        assert_eq!(oldest(19).await, HashSet::from([(PushChannel::Apns, at(4))]));
-        assert_eq!(oldest(20).await, HashSet::from([(PushChannel::Fcm, at(3)), (PushChannel::Apns, at(4))]));
+        assert_eq!(oldest(19).await, HashSet::from([(PushChannel::Fcm, at(3)), (PushChannel::Apns, at(4))]));
+        let job = world.lease(at(20)).await.remove(0);
+        world.finish(&job, NotificationVerdict::Delivered, at(20)).await;
+        assert_eq!(oldest(20).await, HashSet::from([(PushChannel::Fcm, at(5)), (PushChannel::Apns, at(4))]));
+        assert_eq!(oldest(200).await, HashSet::new(), "whose time is up is nobody's backlog");
         // What nobody can send waits for its end and raises no alarm.
         world.change(phones[1].1.id, StatusChange::Suspend).await;
         world.database.tamper("UPDATE devices SET push_token_gone = 1").await;

@@ -146,7 +146,7 @@ async fn a_notice_rings_for_an_hour() {
         world.phone("ada").await;
         let end = NOW.plus_seconds(NOTICE_PUSH_SECONDS);
         assert_eq!(world.store.expire_notifications(end.plus_millis(-1), 10).await, Ok(0));
-        assert_eq!(world.store.oldest_due(end.plus_millis(-1)).await, Ok(vec![(PushChannel::Fcm, NOW)]));
+        assert_eq!(world.store.oldest_unsent(end.plus_millis(-1)).await, Ok(vec![(PushChannel::Fcm, NOW)]));
         assert_eq!(world.store.expire_notifications(end, 10).await, Ok(1));
         assert_eq!(world.device(one.id).await.unwrap().push_health.accepted_at, None);
     }
