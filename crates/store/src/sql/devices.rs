@@ -70,7 +70,7 @@ impl Statements {
             "-- notices
             SELECT events.id AS id, kind, at, devices.id AS device_id, devices.name AS name,
                 devices.platform AS platform, devices.status AS status, devices.activated_at AS concerned_since,
-                asking.activated_at AS asking_since
+                asking.activated_at AS asking_since, asking.purpose AS asking_purpose
             FROM events
             LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
             LEFT JOIN devices AS asking ON asking.id = $3 AND asking.tenant_id = $1 AND asking.user_id = $2
@@ -320,13 +320,16 @@ fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
     let (kind, at) = (kind.ok_or_else(|| columns.corrupt("kind"))?, columns.time("at")?);
     let status = columns.optional_word("status")?;
     let concerned_since = columns.optional_time("concerned_since")?;
-    let asking_since = columns.optional_time("asking_since")?;
+    let asking = match columns.optional_word("asking_purpose")? {
+        Some(purpose) => Some(dispute::Asking { purpose, since: columns.optional_time("asking_since")? }),
+        None => None,
+    };
     let is_live = matches!(status, Some(DeviceStatus::Active | DeviceStatus::PendingConfirmation));
     Ok(NoticeRecord {
         id: columns.id("id")?,
         kind,
         at,
         device,
-        is_disputable: is_live && dispute::may_dispute(kind, concerned_since, asking_since),
+        is_disputable: is_live && asking.is_some_and(|asking| dispute::may_dispute(kind, concerned_since, &asking)),
     })
 }

@@ -12,7 +12,7 @@ use countersign_core::{
         events::{EventRecord, Events},
     },
 };
-use countersign_proto::ids::{EventId, TenantId};
+use countersign_proto::ids::TenantId;
 use serde_json::json;
 
 use super::{Columns, Database, Outcome, Plain, Row, Tx, dialect, query};
@@ -197,14 +197,6 @@ fn record(row: &Row) -> Result<EventRecord, StoreError> {
         at: row.time("at")?,
         body: row.json("body")?,
     })
-}
-
-/// Whether this event was written before.
-pub(super) async fn has_event(tx: &mut Tx<'_>, id: EventId) -> Result<bool, Failure> {
-    Ok(tx
-        .fetch_optional(query("-- has_event\nSELECT id FROM events WHERE id = $1").bind(id.as_uuid()))
-        .await?
-        .is_some())
 }
 
 /// The column `kind` of an event.

@@ -223,9 +223,9 @@ impl Notifications for Database {
     }
 
     async fn record_sightings(&self, sightings: Sightings) -> Result<(), StoreError> {
-        if sightings == Sightings::default() {
-            return Ok(());
+        for some in sightings::chunks(&sightings) {
+            self.write(some).await?;
         }
-        self.write(sightings).await
+        Ok(())
     }
 }

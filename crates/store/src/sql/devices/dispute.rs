@@ -6,21 +6,17 @@
 use async_trait::async_trait;
 use countersign_core::{
     device::{StatusChange, Transition, transition},
-    event::{Event, EventKind, Subjects, derived_id},
+    event::{Event, EventKind, Subjects},
     ports::devices::{ChangeDeviceStatus, DisputeNotice, DisputeNoticeOutcome},
 };
 use countersign_proto::{
-    ids::{DeviceId, EventId, Id, UserId},
+    ids::{DeviceId, EventId, UserId},
     timestamp::Timestamp,
-    vocabulary::{DeviceStatus, RevokeReason},
+    vocabulary::{DeviceStatus, EnrollmentPurpose, RevokeReason},
 };
 
 use super::{
-    super::{
-        Columns, Outcome, Plain, Tx,
-        events::{has_event, kind},
-        query,
-    },
+    super::{Columns, Outcome, Plain, Tx, events::kind, query},
     insert_reply, status,
 };
 use crate::failure::Failure;
@@ -60,26 +56,30 @@ impl Plain for DisputeNotice {
 
 /// Whether a device that became active at `asking_since` may dispute a notice of this kind about one that did at
 /// `concerned_since` (`None`: not yet). Only about younger ones: whoever sneaks a new device in cannot turn the old
-/// ones off with it, whatever happens to those later.
-pub(super) fn may_dispute(
-    kind: EventKind,
-    concerned_since: Option<Timestamp>,
-    asking_since: Option<Timestamp>,
-) -> bool {
-    let is_younger = asking_since.is_some_and(|asking| concerned_since.is_none_or(|concerned| concerned >= asking));
-    EventKind::DISPUTABLE.contains(&kind) && is_younger
+/// ones off with it, whatever happens to those later. A broker answers to a program, not to the person.
+pub(super) fn may_dispute(kind: EventKind, concerned_since: Option<Timestamp>, asking: &Asking) -> bool {
+    let Some(since) = asking.since else { return false };
+    let is_younger = concerned_since.is_none_or(|concerned| concerned >= since);
+    EventKind::DISPUTABLE.contains(&kind) && is_younger && asking.purpose == EnrollmentPurpose::Approval
+}
+
+/// The device that asks, if it is active.
+pub(super) struct Asking {
+    pub(super) purpose: EnrollmentPurpose,
+    pub(super) since: Option<Timestamp>,
 }
 
 struct Disputer {
     user_id: UserId,
     status: DeviceStatus,
     key: String,
-    activated_at: Option<Timestamp>,
+    asking: Asking,
 }
 
 async fn disputer(command: &DisputeNotice, tx: &mut Tx<'_>) -> Result<Option<Disputer>, Failure> {
     let disputer = "-- disputer
-        SELECT id, user_id, status, key_thumbprint, activated_at FROM devices WHERE id = $1 AND tenant_id = $2";
+        SELECT id, user_id, status, key_thumbprint, purpose, activated_at FROM devices
+        WHERE id = $1 AND tenant_id = $2";
     let disputer = query(disputer).bind(command.device_id.as_uuid()).bind(command.stamp.tenant_id.as_uuid());
     let Some(row) = tx.fetch_optional(disputer).await? else { return Ok(None) };
     let row = Columns::new("devices", &row);
@@ -87,21 +87,20 @@ async fn disputer(command: &DisputeNotice, tx: &mut Tx<'_>) -> Result<Option<Dis
         user_id: row.id("user_id")?,
         status: row.word("status")?,
         key: row.text("key_thumbprint")?,
-        activated_at: row.optional_time("activated_at")?,
+        asking: Asking { purpose: row.word("purpose")?, since: row.optional_time("activated_at")? },
     }))
 }
 
 struct Notice {
     id: EventId,
     kind: EventKind,
-    at: Timestamp,
     device_id: Option<DeviceId>,
 }
 
 /// The notice, if it is one that this device is shown. It never changes.
 async fn notice(command: &DisputeNotice, tx: &mut Tx<'_>, user_id: UserId) -> Result<Option<Notice>, Failure> {
     let notice = "-- disputed_notice
-        SELECT id, kind, at, device_id FROM events
+        SELECT id, kind, device_id FROM events
         WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND at >= $4";
     let notice = query(notice)
         .bind(command.notice_id.as_uuid())
@@ -110,8 +109,7 @@ async fn notice(command: &DisputeNotice, tx: &mut Tx<'_>, user_id: UserId) -> Re
         .bind(command.not_before.as_millis());
     let Some(row) = tx.fetch_optional(notice).await? else { return Ok(None) };
     let row = Columns::new("events", &row);
-    let notice =
-        Notice { id: row.id("id")?, kind: kind(&row)?, at: row.time("at")?, device_id: row.optional_id("device_id")? };
+    let notice = Notice { id: row.id("id")?, kind: kind(&row)?, device_id: row.optional_id("device_id")? };
     let is_own = notice.device_id == Some(command.device_id) && !notice.kind.concerns_every_device();
     Ok(Some(notice).filter(|notice| EventKind::NOTICES.contains(&notice.kind) && !is_own))
 }
@@ -134,16 +132,16 @@ async fn suspend(
     let Some(device) = status::read(&change, tx).await?.filter(|device| device.user.id == user_id) else {
         return Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable));
     };
-    if !may_dispute(notice.kind, device.activated_at, disputer.activated_at) {
+    if !may_dispute(notice.kind, device.activated_at, &disputer.asking) {
         return Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable));
     }
     if device.status == DeviceStatus::PendingConfirmation {
         // What was never confirmed cannot be suspended, and need not be kept.
         change.change = StatusChange::Revoke(RevokeReason::Other);
     }
-    record(command, tx, notice, device_id, user_id).await?;
     let outcome = match transition(device.status, change.change) {
         Transition::To(to) => {
+            record(command, tx, notice, device_id, user_id).await?;
             status::change(&change, tx, &device, to).await?;
             DisputeNoticeOutcome::Suspended(device_id)
         }
@@ -155,8 +153,7 @@ async fn suspend(
     Ok(Outcome::Commit(outcome))
 }
 
-/// Writes `device.disputed`, once per notice and disputing device: its id follows from the two, and whoever holds the
-/// user's row sees whether it is there.
+/// Writes `device.disputed`, each time that a dispute turns the device off: also when it was turned on again since.
 async fn record(
     command: &DisputeNotice,
     tx: &mut Tx<'_>,
@@ -164,11 +161,7 @@ async fn record(
     device_id: DeviceId,
     user_id: UserId,
 ) -> Result<(), Failure> {
-    let id = derived_id(notice.at, Id::from_uuid(notice.id.as_uuid()), &format!("disputed {}", command.device_id));
-    if has_event(tx, id).await? {
-        return Ok(());
-    }
     let subjects = Subjects { user_id: Some(user_id), device_id: Some(device_id), ..Subjects::default() };
     let event = Event::new(&command.stamp, EventKind::DeviceDisputed, subjects).with("notice", notice.id.to_string());
-    tx.insert_events(vec![Event { id, ..event }]).await
+    tx.insert_events(vec![event]).await
 }

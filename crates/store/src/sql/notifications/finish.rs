@@ -131,7 +131,7 @@ impl Tx<'_> {
             tokens.add(finished.command)?;
         }
         self.change_tokens(&tokens).await?;
-        self.record_health(&health(finished)).await
+        self.record_health(&health(finished)).await.map(|_| ())
     }
 
     /// Removes jobs that are done with.

@@ -25,6 +25,9 @@ const HEALTH: &rows::Columns = &[
     ("r_error_at", Type::Integer),
 ];
 
+/// A pull so soon after the one that is known tells nothing new.
+const SAME_PULL_MILLIS: i64 = 10_000;
+
 /// See the module.
 pub(super) struct Statements {
     record_health: Statement,
@@ -47,13 +50,16 @@ impl Statements {
         ];
         Self {
             // In the devices' order, so that two nodes that write of the same devices cannot wait for each other.
-            // Of a device that is not there nothing is written.
+            // Of a device that is not there nothing is written; nor of one that asked just before: it may ask every
+            // second, and an operator need not know so exactly.
             record_health: Statement::new(format!(
                 "-- record_health
                 INSERT INTO push_health (device_id, tenant_id, accepted_at, pulled_at, error, error_at)
                 SELECT r_device_id, r_tenant_id, r_accepted_at, r_pulled_at, r_error, r_error_at
-                FROM {health} CROSS JOIN devices
+                FROM {health} CROSS JOIN devices LEFT JOIN push_health AS known ON known.device_id = r_device_id
                 WHERE devices.id = r_device_id AND devices.tenant_id = r_tenant_id
+                  AND (r_accepted_at IS NOT NULL OR r_error_at IS NOT NULL OR known.pulled_at IS NULL
+                       OR r_pulled_at > known.pulled_at + {SAME_PULL_MILLIS})
                 ORDER BY r_device_id
                 ON CONFLICT (device_id) DO UPDATE SET {set}",
                 health = dialect::row_source(1, HEALTH),
@@ -80,8 +86,8 @@ impl Health {
 }
 
 impl Tx<'_> {
-    /// Writes what is new, each device once.
-    pub(super) async fn record_health(&mut self, devices: &BTreeMap<DeviceId, Health>) -> Result<(), Failure> {
+    /// Writes what is new, each device once; returns of how many.
+    pub(super) async fn record_health(&mut self, devices: &BTreeMap<DeviceId, Health>) -> Result<u64, Failure> {
         let row = |(device_id, health): (&DeviceId, &Health)| {
             let error = health.error.as_ref();
             json!({
@@ -94,10 +100,10 @@ impl Tx<'_> {
             })
         };
         if devices.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let parameter = rows::to_parameter(HEALTH, devices.iter().map(row).collect());
         let statements = self.statements();
-        self.execute(query(&statements.notifications.health.record_health).bind(parameter)).await.map(|_| ())
+        self.execute(query(&statements.notifications.health.record_health).bind(parameter)).await
     }
 }

@@ -105,7 +105,7 @@ async fn a_disputed_device_is_suspended_with_all_that_follows() {
 }
 
 #[tokio::test]
-async fn a_second_dispute_changes_nothing_and_is_told_once_per_device() {
+async fn a_second_dispute_changes_nothing_unless_it_suspends_again() {
     for world in World::each().await {
         let (mine, third, thief) = (world.phone("ada").await, world.phone("ada").await, world.phone("ada").await);
         let notice = world.added(&thief).await;
@@ -117,12 +117,14 @@ async fn a_second_dispute_changes_nothing_and_is_told_once_per_device() {
         assert_eq!(new_kinds(&before, world.kinds().await), []);
         assert_eq!(world.store.reply(again.reply.artefact, NOW).await, Ok(Some(again.reply.body)));
         assert_eq!(world.store.dispute_notice(world.dispute(&third, notice)).await, Ok(Outcome::Already(thief.id)));
-        assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::DeviceDisputed]);
+        assert_eq!(new_kinds(&before, world.kinds().await), []);
         assert_eq!(version().await, moved);
-        // Also one that was revoked meanwhile; and one that was resumed goes again.
+        // Also one that was revoked meanwhile; and one that was resumed goes again, and not silently.
         world.change(thief.id, StatusChange::Resume).await;
         assert_eq!(world.is_disputable(&mine, notice).await, Some(true));
         assert_eq!(world.store.dispute_notice(world.dispute(&mine, notice)).await, Ok(Outcome::Suspended(thief.id)));
+        let new = new_kinds(&before, world.kinds().await);
+        assert_eq!(new, [EventKind::DeviceDisputed, EventKind::DeviceResumed, EventKind::DeviceSuspended]);
         world.change(thief.id, REVOKE).await;
         assert_eq!(world.store.dispute_notice(world.dispute(&mine, notice)).await, Ok(Outcome::Already(thief.id)));
         assert_eq!(world.status(&thief).await, DeviceStatus::Revoked);
@@ -141,6 +143,21 @@ async fn whoever_came_later_cannot_turn_off_whoever_was_there() {
         // The other way round it goes.
         let notice = world.added(&thief).await;
         assert_eq!(world.store.dispute_notice(world.dispute(&mine, notice)).await, Ok(Outcome::Suspended(thief.id)));
+    }
+}
+
+#[tokio::test]
+async fn a_broker_disputes_nothing() {
+    for world in World::each().await {
+        let (broker, other) = (world.phone("ada").await, world.phone("ada").await);
+        let id = world.database.sql_id(broker.id);
+        world.database.tamper(&format!("UPDATE devices SET purpose = 'broker' WHERE id = {id}")).await;
+        let notice = world.added(&other).await;
+        assert_eq!(world.is_disputable(&broker, notice).await, Some(false));
+        let before = world.kinds().await;
+        assert_eq!(world.store.dispute_notice(world.dispute(&broker, notice)).await, Ok(Outcome::NotDisputable));
+        assert_eq!(world.status(&other).await, DeviceStatus::Active);
+        assert_eq!(new_kinds(&before, world.kinds().await), []);
     }
 }
 

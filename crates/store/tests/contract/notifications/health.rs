@@ -125,6 +125,47 @@ async fn sightings_keep_the_last_pull_and_the_first_fetch() {
 }
 
 #[tokio::test]
+async fn a_pull_is_written_down_if_the_one_that_is_known_is_older_than_ten_seconds() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        for (millis, known) in [(0, 0), (1, 0), (10_000, 0), (10_001, 10_001), (20_000, 10_001), (30_000, 30_000)] {
+            let pulls = vec![(world.tenant_id, phone.id, NOW.plus_millis(millis))];
+            assert_eq!(world.store.record_sightings(Sightings { pulls, fetches: vec![] }).await, Ok(()));
+            let health = world.device(phone.id).await.unwrap().push_health;
+            assert_eq!(health.pulled_at, Some(NOW.plus_millis(known)), "at {millis}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_sightings_are_written_in_portions_that_let_others_through() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let id = world.challenge(&[&phone]).await;
+        // Strangers around the one that is known: it is in one of many portions, its sightings far apart.
+        let mut sightings = Sightings::default();
+        for number in 0..2_600 {
+            sightings.pulls.push((world.tenant_id, world.id(), NOW));
+            sightings.fetches.push((id, world.id(), NOW));
+            if number % 1_000 == 500 {
+                sightings.pulls.push((world.tenant_id, phone.id, NOW.plus_seconds(number)));
+                sightings.fetches.push((id, phone.id, NOW.plus_seconds(number)));
+            }
+        }
+        let writing = tokio::spawn({
+            let store = world.store.clone();
+            async move { store.record_sightings(sightings).await }
+        });
+        world.register(&phone, countersign_proto::push::PushBinding::None, NOW).await;
+        assert_eq!(writing.await.unwrap(), Ok(()));
+        assert_eq!(world.device(phone.id).await.unwrap().push_health.pulled_at, Some(NOW.plus_seconds(2_500)));
+        let delivery = world.store.deliveries(world.tenant_id, id).await.unwrap().remove(0);
+        assert_eq!(delivery.fetched_at, Some(NOW.plus_seconds(500)));
+        assert_eq!(world.database.number("SELECT count(*) FROM push_health").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_delivery_says_when_the_provider_took_it_first() {
     for world in World::each().await {
         let (phone, watch) = (world.phone("ada").await, world.phone("ada").await);
