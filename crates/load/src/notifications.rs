@@ -14,7 +14,7 @@ use countersign_proto::{
     vocabulary::ApnsEnvironment,
 };
 
-use crate::system::{SystemClock, SystemEntropy};
+use crate::system::{Fresh, SystemClock, SystemEntropy};
 
 /// How long a challenge is open, in seconds.
 const OPEN_SECONDS: i64 = 120;
@@ -23,7 +23,7 @@ const LEASE_SECONDS: i64 = 10;
 
 /// Makes notifications to so many devices of one tenant.
 pub(crate) struct Notifications {
-    entropy: SystemEntropy,
+    entropy: Fresh,
     tenant_id: TenantId,
     lease: CommandId,
     devices: Vec<(DeviceId, PushBinding)>,
@@ -33,7 +33,7 @@ pub(crate) struct Notifications {
 impl Notifications {
     /// For `count` devices of the app `topic`.
     pub(crate) fn new(count: u32, topic: &str, environment: ApnsEnvironment) -> Self {
-        let (now, entropy) = (SystemClock.now(), SystemEntropy::default());
+        let (now, entropy) = (SystemClock.now(), Fresh::new(&SystemEntropy::default()));
         let device = |number: u32| {
             // Well-formed and different each; never all zeros, which no device has.
             let token = format!("{:064x}", u64::from(number) + 1);

@@ -2,7 +2,7 @@
 //!
 //! So many flows each send the next challenge as soon as the last one has its verdict, which is what the dispatcher
 //! does when more is due than it may have in flight. Between it and the wire there is nothing of the measuring but two
-//! random ids and a stopwatch. The connection's making is part of the time.
+//! new ids and a stopwatch. The connection's making is part of the time.
 //!
 //! The run fails if a single push was not accepted, or if the stand-in has counted another number than we have.
 

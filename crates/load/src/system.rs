@@ -5,6 +5,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -42,6 +43,31 @@ impl Stopwatch {
     #[expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+/// Numbers that no earlier run had and that never repeat: all that an id needs to be a new one. Not a source of
+/// randomness: that costs more than much of what is measured.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    next: AtomicU64,
+}
+
+impl Fresh {
+    pub(crate) fn new(entropy: &dyn Entropy) -> Self {
+        let mut first = [0; 8];
+        entropy.fill(&mut first);
+        Self { next: AtomicU64::new(u64::from_be_bytes(first)) }
+    }
+}
+
+impl Entropy for Fresh {
+    fn fill(&self, buffer: &mut [u8]) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        // From the end, where an id has no fixed bits.
+        for (place, byte) in buffer.iter_mut().rev().zip(number.iter().rev()) {
+            *place = *byte;
+        }
     }
 }
 

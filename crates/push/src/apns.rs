@@ -36,6 +36,9 @@ use crate::{
     transport::{self, Answer, Fault},
 };
 
+/// As many as a request has, with those that the client adds: its map need not grow.
+const HEADERS: usize = 12;
+
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
 const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
@@ -130,11 +133,11 @@ impl Apns {
         device_token: &str,
     ) -> Result<(Outcome, Health), Fault> {
         let token = self.token.current(self.clock.now());
-        let request = self.request(notification, device_token, &token);
-        let Some(request) = request else { return Ok(verdict::unsendable()) };
-        let repeat = request.try_clone();
-        let may_repeat = || self.gate.may_repeat();
-        let answer = transport::exchange(&self.client, request, may_repeat).await?;
+        let Some(request) = self.request(notification, device_token, &token) else { return Ok(verdict::unsendable()) };
+        // The same notification makes the same request, byte for byte.
+        let again =
+            |token: &Token| self.gate.may_repeat().then(|| self.request(notification, device_token, token)).flatten();
+        let answer = transport::exchange_or(&self.client, request, || again(&token)).await?;
         // Another token and one repeat: if that is refused too, the trouble is not the token's age. A probe leaves the
         // other token to the next one.
         let other = match verdict::read(&answer) {
@@ -142,12 +145,9 @@ impl Apns {
             Answered::TokenTooSoon => self.token.older(&token, self.clock.now()),
             Answered::Other => None,
         };
-        let answer = match (other, repeat) {
-            (Some(other), Some(mut repeat)) if may_repeat() => {
-                repeat.headers_mut().insert(AUTHORIZATION, other.header.clone());
-                transport::exchange(&self.client, repeat, may_repeat).await?
-            }
-            _ => answer,
+        let answer = match other.and_then(|other| Some((again(&other)?, other))) {
+            Some((request, other)) => transport::exchange_or(&self.client, request, || again(&other)).await?,
+            None => answer,
         };
         Ok(verdict::verdict(&answer, notification, self.clock.now()))
     }
@@ -156,14 +156,16 @@ impl Apns {
         let is_background = notification.kind == NotificationKind::Withdrawn;
         let mut request = Request::new(Method::POST, self.device_url(device_token)?);
         let headers = request.headers_mut();
-        let id = HeaderValue::from_str(&notification.id.to_string()).ok()?;
-        let collapse_id = HeaderValue::from_str(&payload::collapse_id(notification)).ok()?;
+        headers.reserve(HEADERS);
+        let id = unrepeated(HeaderValue::from_str(&notification.id.to_string()).ok()?);
+        let collapse_id = unrepeated(HeaderValue::from_str(&payload::collapse_id(notification)).ok()?);
+        let expiration = unrepeated(HeaderValue::from(notification.expires_at.as_seconds().max(0)));
         headers.insert(AUTHORIZATION, token.header.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(APNS_ID, id);
         headers.insert(APNS_COLLAPSE_ID, collapse_id);
         headers.insert(APNS_TOPIC, self.topic_header.clone());
-        headers.insert(APNS_EXPIRATION, HeaderValue::from(notification.expires_at.as_seconds().max(0)));
+        headers.insert(APNS_EXPIRATION, expiration);
         let (push_type, priority) = if is_background { ("background", "5") } else { ("alert", "10") };
         headers.insert(APNS_PUSH_TYPE, HeaderValue::from_static(push_type));
         headers.insert(APNS_PRIORITY, HeaderValue::from_static(priority));
@@ -197,6 +199,13 @@ impl Apns {
     pub(crate) fn read_probe(answer: &Answer) -> Result<String, String> {
         verdict::probe(answer)
     }
+}
+
+/// A value that no later request repeats stays out of the table of header compression, as Apple asks: there it would
+/// only drive out those that all requests share.
+fn unrepeated(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 fn body(notification: &LeasedNotification) -> Vec<u8> {

@@ -110,14 +110,25 @@ pub(crate) async fn exchange(
     may_repeat: impl Fn() -> bool,
 ) -> Result<Answer, Fault> {
     let repeat = request.try_clone();
+    exchange_or(client, request, || repeat.filter(|_| may_repeat())).await
+}
+
+/// The same for a request that is cheaper to make `again` in that rare case than to copy each time; `None`: it may not
+/// be repeated.
+pub(crate) async fn exchange_or(
+    client: &Client,
+    request: Request,
+    again: impl FnOnce() -> Option<Request>,
+) -> Result<Answer, Fault> {
     let fault = match once(client, request).await {
         Ok(answer) => return Ok(answer),
         Err(fault) => fault,
     };
+    let repeat = if fault.is_of_connection { again() } else { None };
     match repeat {
         // The broken connection has left the pool: this takes another.
-        Some(request) if fault.is_of_connection && may_repeat() => once(client, request).await,
-        _ => Err(fault),
+        Some(request) => once(client, request).await,
+        None => Err(fault),
     }
 }
 

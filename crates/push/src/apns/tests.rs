@@ -74,6 +74,15 @@ fn a_challenge_is_a_time_sensitive_alert_with_ids_only() {
 }
 
 #[test]
+fn what_no_other_request_repeats_stays_out_of_the_table_of_header_compression() {
+    let (request, _) = sent(NotificationKind::Challenge);
+    let kept_out = ["authorization", "apns-id", "apns-collapse-id", "apns-expiration"];
+    for (name, value) in request.headers() {
+        assert_eq!(value.is_sensitive(), kept_out.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[test]
 fn a_withdrawal_is_a_background_push_that_shows_nothing() {
     let (request, body) = sent(NotificationKind::Withdrawn);
     assert_eq!((header(&request, "apns-push-type"), header(&request, "apns-priority")), ("background", "5"));
