@@ -3,8 +3,8 @@
 //! A pure state machine over `now`: it knows neither clock nor lock. It opens at once when the provider refuses our
 //! credentials, which no repeat will mend, and otherwise after [`FAILURES`] failures in a row of enough different
 //! devices: where devices choose the paths, one of them must not shut a destination for the others. While it is open
-//! one probe a second goes through: a real push, and its success closes it. The device whose push failed last is not
-//! the probe while others ask. What concerns one device only is no failure.
+//! one probe a second goes through: a real push, and its success closes it. A device whose push did not close it is
+//! not the next probe while others ask. What concerns one device only is no failure.
 //!
 //! A destination that asks for time is left alone until then, for at most [`WAIT_MILLIS`].
 //!
@@ -21,7 +21,9 @@ mod tests;
 const FAILURES: u32 = 5;
 /// A probe at most so often, in milliseconds.
 const PROBE_MILLIS: i64 = 1_000;
-/// How long a due probe is kept for others than the device that failed last, if others have asked.
+/// How many devices that did not close it are remembered.
+const TRIED: usize = 16;
+/// How long a due probe is kept for devices that have not been tried, if one has asked.
 const KEPT_MILLIS: i64 = 2_000;
 /// The longest that a destination is left alone because it asked for it.
 pub(crate) const WAIT_MILLIS: i64 = 300_000;
@@ -74,8 +76,8 @@ pub(crate) struct Circuit {
 enum State {
     /// `failed`: whose pushes failed since it last worked; at most `witnesses`.
     Closed { failures: u32, failed: Vec<DeviceId> },
-    /// `others_ask`: another device than the one that failed last was turned away.
-    Open { next_probe: Timestamp, failed_last: DeviceId, others_ask: bool },
+    /// `tried`: whose pushes did not close it, the latest at the end. `others_ask`: another was turned away.
+    Open { next_probe: Timestamp, tried: Vec<DeviceId>, others_ask: bool },
 }
 
 impl Circuit {
@@ -89,15 +91,16 @@ impl Circuit {
         if let Some(wait) = self.wait(now) {
             return Err(Shut::Waits(wait));
         }
-        let State::Open { next_probe, failed_last, others_ask } = &mut self.state else { return Ok(()) };
+        let State::Open { next_probe, tried, others_ask } = &mut self.state else { return Ok(()) };
         // A longer wait than was ever set: the clock was put back. Better a probe too many than none for hours.
         let wait = next_probe.as_millis().saturating_sub(now.as_millis());
         let is_early = (1..=PROBE_MILLIS).contains(&wait);
-        let is_kept = *others_ask && *failed_last == device && (-KEPT_MILLIS..=0).contains(&wait);
+        let is_tried = tried.contains(&device);
+        let is_kept = *others_ask && is_tried && (-KEPT_MILLIS..=0).contains(&wait);
         if !is_early && !is_kept {
             return Ok(());
         }
-        *others_ask |= *failed_last != device;
+        *others_ask |= !is_tried;
         Err(Shut::Open(if is_early { wait } else { PROBE_MILLIS }))
     }
 
@@ -113,6 +116,11 @@ impl Circuit {
 
     /// Takes note of how a request of `device` went.
     pub(crate) fn record(&mut self, now: Timestamp, device: DeviceId, health: Health) -> Option<Change> {
+        if let State::Open { tried, .. } = &mut self.state {
+            tried.retain(|other| *other != device);
+            tried.push(device);
+            tried.drain(..tried.len().saturating_sub(TRIED));
+        }
         match health {
             Health::Unknown => None,
             Health::Alive => {
@@ -136,10 +144,7 @@ impl Circuit {
 
     fn fail(&mut self, now: Timestamp, device: DeviceId, reason: Reason, at_once: bool) -> Option<Change> {
         match &mut self.state {
-            State::Open { failed_last, .. } => {
-                *failed_last = device;
-                None
-            }
+            State::Open { .. } => None,
             State::Closed { failures, failed } => {
                 *failures = failures.saturating_add(1);
                 note(failed, device, self.witnesses);
@@ -147,7 +152,7 @@ impl Circuit {
                     return None;
                 }
                 let next_probe = now.plus_millis(PROBE_MILLIS);
-                self.state = State::Open { next_probe, failed_last: device, others_ask: false };
+                self.state = State::Open { next_probe, tried: vec![device], others_ask: false };
                 Some(Change::Opened(reason))
             }
         }

@@ -5,7 +5,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use countersign_core::{clock::Clock, entropy::Entropy, ports::notifications::LeasedNotification};
+use countersign_core::{
+    clock::Clock,
+    entropy::Entropy,
+    ports::notifications::{LeasedNotification, NotificationKind},
+};
 use countersign_proto::{ids::TenantId, push::PushBinding};
 
 use crate::{
@@ -91,6 +95,10 @@ impl Senders {
             Route::Apns(apns, token) => self.through(&apns.gate, notification, apns.send(notification, token)).await,
             Route::Fcm(fcm, token) => self.through(&fcm.gate, notification, fcm.send(notification, token)).await,
             Route::WebPush(registered) => match self.webpush.origin(registered.endpoint) {
+                // Never sent: it needs no place, and would be a probe that asks nobody.
+                Ok((_, origin)) if notification.kind == NotificationKind::Withdrawn => {
+                    Report { destination: origin.gate.destination().clone(), outcome: Outcome::Accepted }
+                }
                 Ok((url, origin)) => {
                     let work = self.webpush.send(notification, registered, url, &origin);
                     self.through(&origin.gate, notification, work).await

@@ -59,17 +59,21 @@ fn while_open_one_probe_a_second_goes_through() {
 }
 
 #[test]
-fn the_device_that_failed_last_is_not_the_probe_while_others_ask() {
+fn a_device_that_did_not_close_it_is_not_the_probe_while_others_ask() {
     let mut circuit = opened();
     let later = |millis| NOW.plus_millis(millis);
     assert_eq!(circuit.admit(later(500), id(2)), Err(Shut::Open(500)));
     assert_eq!(circuit.admit(later(1_000), id(1)), Err(Shut::Open(1_000)), "kept for the other");
     assert_eq!(circuit.admit(later(1_100), id(2)), Ok(()));
-    assert_eq!(circuit.record(later(1_200), id(2), Health::Failing(WHY)), None);
-    assert_eq!(circuit.admit(later(1_300), id(1)), Err(Shut::Open(800)));
-    assert_eq!(circuit.admit(later(2_100), id(2)), Err(Shut::Open(1_000)), "now it is the other way round");
+    // One that says nothing has spent a probe, too.
+    assert_eq!(circuit.record(later(1_200), id(2), Health::Unknown), None);
+    assert_eq!(circuit.admit(later(1_300), id(3)), Err(Shut::Open(800)));
+    for tried in [1, 2] {
+        assert_eq!(circuit.admit(later(2_100), id(tried)), Err(Shut::Open(1_000)));
+    }
     // Whoever asked may not come back: the probe is not kept for ever.
     assert_eq!(circuit.admit(later(4_101), id(2)), Ok(()));
+    assert_eq!(circuit.admit(later(5_101), id(1)), Ok(()), "nobody else has asked since");
 }
 
 #[test]
