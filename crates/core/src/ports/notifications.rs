@@ -151,6 +151,7 @@ pub trait Notifications: Send + Sync {
     /// What is being sent or waits to be tried again counts, too: else a provider that refuses all would look well.
     /// Not what nobody can send, because the device is not active or has no token.
     async fn oldest_unsent(&self, now: Timestamp) -> Result<Vec<(PushChannel, Timestamp)>, StoreError>;
-    /// Writes what was seen. Later pulls and earlier fetches win; unknown ids are skipped.
+    /// Writes what was seen, some hundred rows at a time: what was written before an error stays. Later pulls (by more
+    /// than ten seconds) and earlier fetches win; unknown ids are skipped.
     async fn record_sightings(&self, sightings: Sightings) -> Result<(), StoreError>;
 }
