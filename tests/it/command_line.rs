@@ -170,6 +170,15 @@ async fn a_command_line_phone_enrolls_lists_approves_denies_and_leaves() {
         assert_eq!(device(&["deny", text(&challenge, "id"), "--reason", "not_me"]).await["status"], "denied");
         assert_eq!(client.show(&challenge).await["reason"], "not_me");
 
+        // Somebody adds a device: the person sees it, and turns it off.
+        let other = client.enroll("ada").await;
+        let notices = device(&["notices"]).await;
+        let notice = &notices["notices"][0];
+        assert_eq!((&notice["type"], &notice["is_disputable"]), (&json!("device.added"), &json!(true)));
+        assert_eq!(device(&["dispute", text(notice, "id")]).await["suspended"], true);
+        let other = client.get(&format!("/v1/devices/{}", other.device_id())).await.ok(200);
+        assert_eq!(other["status"], "suspended");
+
         assert_eq!(device(&["deregister"]).await["status"], "revoked");
         assert_eq!(client.get(&format!("/v1/devices/{id}")).await.ok(200)["status"], "revoked");
         assert_eq!(device(&["list"]).await, json!({"devices": []}), "the keys are forgotten");

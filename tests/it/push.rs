@@ -135,7 +135,7 @@ async fn a_response_that_came_first_suppresses_the_push() {
         app.clock.advance(60);
         app.node().dispatch().await;
         let rung = providers.fcm.received();
-        assert!(rung.iter().all(|push| push.push.data["kind"] == "notice"), "nobody is rung for what is decided");
+        assert!(rung.iter().all(|push| push.push.data["kind"] != "challenge"), "nobody is rung for what is decided");
     })
     .await;
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod enroll;
 mod list;
+mod notices;
 mod watch;
 pub(super) mod words;
 
@@ -61,6 +62,14 @@ enum Command {
     Approve(answer::ApproveArgs),
     /// Deny a challenge.
     Deny(answer::DenyArgs),
+    /// Show what happened to the person's registrations.
+    Notices {
+        /// The registration; may be absent if there is only one.
+        #[arg(long, value_name = "ID")]
+        device: Option<DeviceId>,
+    },
+    /// Say "that was not me" to a notice: the newer registration that it is about is suspended.
+    Dispute(notices::DisputeArgs),
     /// Leave the server, and forget the keys.
     Deregister {
         /// The registration; may be absent if there is only one.
@@ -123,6 +132,8 @@ async fn dispatch(desk: &Desk, command: Command) -> Result<(), DeviceError> {
         Command::Watch { device } => watch::run(desk, device).await,
         Command::Approve(arguments) => answer::approve(desk, arguments).await,
         Command::Deny(arguments) => answer::deny(desk, arguments).await,
+        Command::Notices { device } => notices::list(desk, device).await,
+        Command::Dispute(arguments) => notices::dispute(desk, arguments).await,
         Command::Deregister { device, reason } => deregister(desk, device, reason).await,
     }
 }

@@ -46,11 +46,15 @@ pub async fn run(app: Arc<App>, channel: PushChannel, mut stopping: Stopping) {
         // Seen before the claim: what is queued after it is news.
         queued.mark_unchanged();
         while sending.len() < ROOM && !stopping.has_begun() {
-            match claim(&app, channel, CLAIM_LIMIT.min(ROOM - sending.len())).await {
-                Ok(leased) if leased.is_empty() => break,
+            let limit = CLAIM_LIMIT.min(ROOM - sending.len());
+            match claim(&app, channel, limit).await {
                 Ok(leased) => {
+                    let is_all = leased.len() < limit;
                     for notification in leased {
                         sending.spawn(deliver(Arc::clone(&app), notification));
+                    }
+                    if is_all {
+                        break;
                     }
                 }
                 Err(error) => {
