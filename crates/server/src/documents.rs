@@ -117,6 +117,14 @@ fn every_metric_is_documented_and_no_other() {
 }
 
 #[test]
+fn every_word_for_a_failed_push_is_explained_and_no_other() {
+    let text = section(&page("docs/push.md"), "What went wrong");
+    let cells = text.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next());
+    let words: BTreeSet<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(words, countersign_push::CODES.iter().copied().collect());
+}
+
+#[test]
 fn links_and_paths_in_documents_lead_somewhere() {
     let mut documents = Vec::new();
     files(&root(), "md", &mut documents);

@@ -9,7 +9,7 @@ use clap::Args;
 use countersign_simulator::stand_in::{Behaviour, Common, Handle, Provider};
 use serde_json::{Map, Value, json};
 
-use super::{CliError, interrupted, say};
+use super::{CliError, Interruption, say};
 
 /// Options of every stand-in.
 #[derive(Debug, Args)]
@@ -111,6 +111,7 @@ pub(super) async fn run<P: Provider>(
     introduction: Introduction,
     json: bool,
 ) -> Result<(), CliError> {
+    let interruption = Interruption::listen()?;
     for (token, behaviours) in arguments.script()? {
         match token.as_str() {
             "*" => handle.always(behaviours.into_iter().next()),
@@ -146,7 +147,7 @@ pub(super) async fn run<P: Provider>(
              Interrupt it to end it."
         ))?;
     }
-    interrupted().await?;
+    interruption.comes().await;
     handle.stop().await;
     Ok(())
 }

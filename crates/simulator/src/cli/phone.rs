@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::common::plain;
-use super::{CliError, interrupted, say};
+use super::{CliError, Interruption, say};
 
 /// How long one wait for a push is; then the next begins.
 const WAIT: Duration = Duration::from_secs(50);
@@ -60,10 +60,11 @@ pub(super) struct Args {
 
 /// Registers, then answers until interrupted.
 pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
+    let interruption = Interruption::listen()?;
     tokio::select! {
         outcome = live(&arguments, json) => outcome,
         // Interrupted: that is how a phone ends well.
-        outcome = interrupted() => Ok(outcome?),
+        () = interruption.comes() => Ok(()),
     }
 }
 
