@@ -183,9 +183,9 @@ Measured on $(date -u +%Y-%m-%d): $(machine); commit $(commit); $(rustc --versio
 |---|---|---|---|---|
 $(row ours "our sender, $in_flight in flight" "p50 $(member p50 | spread 1), p99 $(member p99 | spread 1)")
 $(row same "h2load, $in_flight in flight" "–")
-$(row best "h2load, $best_at in flight, which suits it best" "–")
+$(row best "h2load, $best_at in flight, its best of one try each" "–")
 
-Our sender does $(ratio "$ours" "$same") of what h2load does with as many in flight, and $(ratio "$ours" "$best") of its best. The aims are 5,000 pushes per second and half of h2load.
+Our sender does $(ratio "$ours" "$same") of what h2load does with as many in flight, and $(ratio "$ours" "$best") of its best try. The aims are 5,000 pushes per second and half of h2load.
 END
 }
 
