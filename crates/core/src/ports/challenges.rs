@@ -56,7 +56,7 @@ pub struct NewDelivery {
     pub device_id: DeviceId,
     /// Its channel now.
     pub channel: PushChannel,
-    /// As [`crate::push::first_state`] says.
+    /// As [`crate::push::first_delivery`] says.
     pub state: DeliveryState,
     /// Why it is not even tried.
     pub last_error: Option<String>,
