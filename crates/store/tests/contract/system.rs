@@ -93,8 +93,9 @@ async fn what_is_no_database_is_refused_in_one_line() {
 #[tokio::test]
 async fn the_file_belongs_to_the_servers_user_alone_and_is_written_ahead() {
     let database = Database::sqlite();
-    // Held to the end: the last connection that closes takes the -wal file away with it.
-    let _open = database.open().await;
+    // The -wal file is there while somebody has it open: who has written has, until the store is dropped at the end.
+    let store = database.open().await;
+    store.check_ready(NOW).await.unwrap();
     assert_eq!(database.texts("PRAGMA journal_mode").await, ["wal"]);
     #[cfg(unix)]
     for suffix in ["", "-wal", "-migrate"] {
