@@ -20,12 +20,18 @@ pub struct Options {
     pub queue_length: usize,
     /// Commands that share a commit at most.
     pub max_batch: usize,
+    /// Whether opening brings the schema up to date; otherwise a schema that is not exactly ours is refused.
+    pub migrate: bool,
+    /// Whether a PostgreSQL beyond loopback may be asked for less than `sslmode=verify-full`.
+    pub allow_unverified_tls: bool,
     /// How long a connection may take to come up.
     pub connect_timeout: Duration,
     /// How long the database may take for one transaction or read; half of it for one statement.
     pub transaction_timeout: Duration,
     /// How long a caller waits for its command's outcome, the time in the queue included.
     pub reply_timeout: Duration,
+    /// Whether the text of every statement is traced, under `sqlx::query`; values never are. For tests.
+    pub log_statements: bool,
 }
 
 impl Default for Options {
@@ -34,9 +40,12 @@ impl Default for Options {
             read_connections: 8,
             queue_length: 4096,
             max_batch: 256,
+            migrate: true,
+            allow_unverified_tls: false,
             connect_timeout: Duration::from_secs(5),
             transaction_timeout: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(15),
+            log_statements: false,
         }
     }
 }
@@ -58,6 +67,21 @@ pub enum ConnectError {
     /// The database does not answer.
     #[error("cannot reach the database: {0}")]
     Unreachable(String),
+    /// Somebody could stand between us and the database.
+    #[error(
+        "database.url asks for an sslmode that does not verify the database; beyond loopback it must be verify-full, \
+         unless database.allow_unverified_tls is true"
+    )]
+    UnverifiedTls,
+    /// It is not migrated, and we are not to do that.
+    #[error(
+        "the database lacks migration {version}, and database.migrate is false: run `countersign migrate` as the role \
+         that owns the schema"
+    )]
+    Behind {
+        /// The first migration that is missing.
+        version: i64,
+    },
     /// A newer program has migrated it.
     #[error(
         "the database is from the future: it has migration {version}, which this program does not know; run the newer program again"
@@ -95,6 +119,7 @@ impl From<sqlx::Error> for ConnectError {
             sqlx::Error::Configuration(cause) => Self::Url(cause.to_string()),
             // For an operator at the start the database's own words are best: there are no callers' data yet.
             sqlx::Error::Database(error) => Self::Unreachable(error.message().to_owned()),
+            sqlx::Error::Tls(error) => Self::Unreachable(format!("TLS with it failed: {error}")),
             error => Self::Unreachable(describe(&error)),
         }
     }
