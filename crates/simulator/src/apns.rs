@@ -108,7 +108,8 @@ pub async fn start(options: Options) -> io::Result<Handle> {
     }
     let certificates = stand_in::certificates(&common)?;
     let tls = certificates.as_ref().map(|certificates| certificates.server_config(&["h2"])).transpose()?;
-    let (port, control_port) = (Port::bind(common.port, tls).await?, Port::bind(common.control_port, None).await?);
+    let port = Port::bind(&common, common.port, tls).await?;
+    let control_port = Port::bind(&common, common.control_port, None).await?;
     let apns = Apns {
         environment,
         topics: topics.into_iter().collect(),

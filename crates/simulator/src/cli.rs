@@ -1,16 +1,18 @@
 //! `countersign-simulator apns|fcm|webpush|phone`: stand-ins of the push providers and a phone that is rung
-//! by them, for a developer to point the real server at.
+//! by them, for a developer to point the real server at; `trial` and `health` are for running them in containers.
 //!
 //! A stand-in prints what the server's settings need, then runs until SIGINT or SIGTERM; with `--json` stdout
 //! is one JSON object, printed when it is ready. Its keys and certificates are made as it starts and lie in
-//! `--dir`, or in a directory that vanishes with it. It listens on 127.0.0.1 only.
+//! `--dir`, or in a directory that vanishes with it. It listens on 127.0.0.1 unless `--listen` says otherwise.
 //!
 //! To add a stand-in: a file beside `apns.rs`, a variant of [`Command`] and its line in `dispatch`.
 
 mod apns;
 mod common;
 mod fcm;
+mod health;
 mod phone;
+mod trial;
 mod webpush;
 
 use std::io::{self, Write as _};
@@ -42,6 +44,10 @@ enum Command {
     Webpush(webpush::Args),
     /// Be a phone that a stand-in rings: pull, show and answer.
     Phone(phone::Args),
+    /// Make the secrets of a trial in containers: certificates and a database password. What is there stays.
+    Trial(trial::Args),
+    /// Ask a stand-in whether it runs: exit code 0 or 1.
+    Health(health::Args),
 }
 
 /// Why a command failed.
@@ -77,6 +83,8 @@ async fn dispatch(command: Command, json: bool) -> Result<(), CliError> {
         Command::Fcm(arguments) => fcm::run(arguments, json).await,
         Command::Webpush(arguments) => webpush::run(arguments, json).await,
         Command::Phone(arguments) => phone::run(arguments, json).await,
+        Command::Trial(arguments) => trial::run(&arguments, json),
+        Command::Health(arguments) => health::run(&arguments, json).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all stand-ins of push providers share: scripted misbehaviour, a record of what came, TLS, a control
 //! port, and the [`Handle`] that a test or a program holds.
 //!
-//! A stand-in listens on 127.0.0.1 only and keeps everything in memory. It must never be kinder than the
+//! A stand-in listens on 127.0.0.1, unless it is told to serve a network of containers, and keeps everything in memory. It must never be kinder than the
 //! provider it stands for: what it does not check, nothing here proves.
 //!
 //! To add a stand-in: a [`Provider`], and a `start` that builds a [`Desk`] and serves a port.
@@ -19,6 +19,7 @@ pub(crate) mod wire;
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 pub use self::behaviour::{Behaviour, Scripts};
-pub use self::certificates::{Certificates, Flaw};
+pub use self::certificates::{Authority, Certificates, Flaw};
 pub use self::clock::{Clock, system_clock};
 pub use self::ledger::{Answer, Attempt, Ledger};
 
@@ -52,9 +53,13 @@ pub trait Provider: Send + Sync + Sized + 'static {
 /// What every stand-in can be told.
 #[derive(Clone)]
 pub struct Common {
+    /// Where both ports listen. Nothing guards them: never beyond loopback, except in a network of one's own.
+    pub listen: IpAddr,
+    /// The name under which others reach it; the address if absent.
+    pub host: Option<String>,
     /// 0 takes any free port.
     pub port: u16,
-    /// 0 takes any free port; always plain HTTP on 127.0.0.1.
+    /// 0 takes any free port; always plain HTTP.
     pub control_port: u16,
     /// Its certificate; a fresh authority if absent.
     pub certificates: Option<Certificates>,
@@ -75,6 +80,8 @@ pub struct Common {
 impl Default for Common {
     fn default() -> Self {
         Self {
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            host: None,
             port: 0,
             control_port: 0,
             certificates: None,

@@ -95,7 +95,8 @@ pub async fn start(options: Options) -> io::Result<Handle> {
     let Options { common } = options;
     let certificates = stand_in::certificates(&common)?;
     let tls = certificates.as_ref().map(|certificates| certificates.server_config(&["h2", "http/1.1"])).transpose()?;
-    let (port, control_port) = (Port::bind(common.port, tls).await?, Port::bind(common.control_port, None).await?);
+    let port = Port::bind(&common, common.port, tls).await?;
+    let control_port = Port::bind(&common, common.control_port, None).await?;
     let (base_url, control_url) = (port.base_url(), control_port.base_url());
     let provider =
         WebPush { base_url: base_url.clone(), vapid: Vapid::new(base_url.clone()), registry: Mutex::default() };

@@ -124,6 +124,29 @@ async fn the_webpush_program_gives_out_subscriptions() {
 }
 
 #[tokio::test]
+async fn a_stand_in_of_a_trial_shows_the_trials_certificate_under_its_name_and_says_that_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let made = program(&["trial", "--dir", &path("."), "--host", "localhost"]).output().await.unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let bundle = path("localhost.pem");
+    let running = Running::start(&["webpush", "--json", "--host", "localhost", "--certificate-file", &bundle]).await;
+    assert!(running.text("base_url").starts_with("https://localhost:"), "{}", running.said);
+    assert_eq!(running.file("ca_file"), std::fs::read_to_string(path("ca.pem")).unwrap());
+    let http = client(Some(&running.file("ca_file")));
+    assert_eq!(http.post(running.text("subscribe_url")).send().await.unwrap().status().as_u16(), 201);
+
+    let provider = running.text("control_url").to_owned();
+    let health = async |provider: &str| program(&["health", "--provider", provider]).output().await.unwrap();
+    assert!(health(&provider).await.status.success());
+    assert!(running.end("-TERM").await.success());
+    let gone = health(&provider).await;
+    assert_eq!((gone.status.code(), String::from_utf8_lossy(&gone.stderr).lines().count()), (Some(1), 1), "{gone:?}");
+    let broken = program(&["apns", "--certificate-file", &path("ca.pem")]).output().await.unwrap();
+    assert_eq!(broken.status.code(), Some(1), "{broken:?}");
+}
+
+#[tokio::test]
 async fn a_phone_that_cannot_register_says_why_in_one_object() {
     let running = Running::start(&["fcm", "--json", "--plain-http"]).await;
     let provider = running.text("control_url").to_owned();

@@ -37,7 +37,7 @@ pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
     let place = common.place()?;
     let key = DeveloperKey::generate(&key_id, &team_id)?;
     let key_file = place.write(&format!("AuthKey_{key_id}.p8"), &key.private_pem)?;
-    let mut options = common.options();
+    let mut options = common.options()?;
     options.goaway_every = goaway_every;
     let options =
         Options { common: options, keys: vec![key], topics: topics.clone(), token_update_seconds, environment };

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use countersign_simulator::stand_in::{Behaviour, Common, Handle, Provider};
+use countersign_simulator::stand_in::{Behaviour, Certificates, Common, Handle, Provider};
 use serde_json::{Map, Value, json};
 
 use super::{CliError, Interruption, say};
@@ -14,10 +15,19 @@ use super::{CliError, Interruption, say};
 /// Options of every stand-in.
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
-    /// Where it listens on 127.0.0.1; 0: any free port.
+    /// The address it listens on. Nobody guards it: another one than this is for a network of containers of their own.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    listen: IpAddr,
+    /// The name under which others reach it; the address if absent. With --certificate-file it must be one of its names.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// A certificate, its authority's and the private key in one PEM file, as `trial` makes it; made anew if absent.
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<PathBuf>,
+    /// Its port; 0: any free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Its control port, plain HTTP on 127.0.0.1; 0: any free port.
+    /// Its control port, plain HTTP; 0: any free one.
     #[arg(long, default_value_t = 0)]
     control_port: u16,
     /// Where its keys and certificates are written; a directory that vanishes with it if absent.
@@ -55,17 +65,28 @@ pub(super) struct Introduction {
 
 impl CommonArgs {
     /// As the library wants it.
-    pub(super) fn options(&self) -> Common {
-        let Self { port, control_port, history, max_concurrent_streams, known_tokens_only, .. } = *self;
-        Common { port, control_port, history, max_concurrent_streams, known_tokens_only, ..Common::default() }
+    pub(super) fn options(&self) -> Result<Common, CliError> {
+        let Self { listen, port, control_port, history, max_concurrent_streams, known_tokens_only, .. } = *self;
+        let read = |path: &PathBuf| {
+            let certificates = fs::read_to_string(path).and_then(|bundle| Certificates::from_bundle(&bundle));
+            certificates.map_err(|error| CliError::Usage(format!("the certificate {}: {error}", path.display())))
+        };
+        Ok(Common {
+            listen,
+            host: self.host.clone(),
+            certificates: self.certificate_file.as_ref().map(read).transpose()?,
+            port,
+            control_port,
+            history,
+            max_concurrent_streams,
+            known_tokens_only,
+            ..Common::default()
+        })
     }
 
     pub(super) fn place(&self) -> io::Result<Place> {
         match &self.dir {
-            Some(directory) => {
-                fs::create_dir_all(directory)?;
-                Ok(Place::Kept(directory.clone()))
-            }
+            Some(directory) => Place::kept(directory),
             None => tempfile::Builder::new().prefix("countersign-simulator-").tempdir().map(Place::Vanishing),
         }
     }
@@ -79,6 +100,17 @@ impl CommonArgs {
 }
 
 impl Place {
+    /// A directory that stays, made if it is missing.
+    pub(super) fn kept(directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        Ok(Self::Kept(directory.to_owned()))
+    }
+
+    /// Whether there is a file of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.path().join(name).exists()
+    }
+
     fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,

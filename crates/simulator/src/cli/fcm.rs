@@ -25,7 +25,7 @@ pub(super) struct Args {
 pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
     let Args { common, project, access_token_seconds, plain_http } = arguments;
     let place = common.place()?;
-    let mut options = common.options();
+    let mut options = common.options()?;
     options.plain_http = plain_http;
     let account = Some(ServiceAccount::generate(&project)?);
     let handle = start(Options { common: options, account, access_token_seconds }).await?;

@@ -19,7 +19,7 @@ pub(super) struct Args {
 pub(super) async fn run(arguments: Args, json: bool) -> Result<(), CliError> {
     let Args { common, plain_http } = arguments;
     let place = common.place()?;
-    let mut options = common.options();
+    let mut options = common.options()?;
     options.plain_http = plain_http;
     let handle = start(Options { common: options }).await?;
     let port = handle.base_url().rsplit(':').next().unwrap_or_default().to_owned();

@@ -17,7 +17,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::server::{client, receive};
+use super::server::{control_client, receive};
 use super::{Phone, PhoneError, VerifiedChallenge};
 use crate::webpush::Subscriber;
 
@@ -66,12 +66,22 @@ struct Arrived {
 }
 
 impl Inbox {
-    /// A fresh device at the stand-in whose control port is at `control_url` (`http://127.0.0.1:PORT`).
+    /// Whether a stand-in answers at `control_url`; registers nothing.
+    ///
+    /// # Errors
+    /// None does, or something else.
+    pub async fn check(control_url: &str) -> Result<(), PhoneError> {
+        let http = control_client(control_url)?;
+        let status: Value = receive(http.get(format!("{control_url}/status"))).await?.read()?;
+        if status.get("attempted").is_some() { Ok(()) } else { Err(PhoneError::Inbox("it is no stand-in")) }
+    }
+
+    /// A fresh device at the stand-in whose control port is at `control_url` (`http://HOST:PORT`).
     ///
     /// # Errors
     /// [`PhoneError::Inbox`] if that is no stand-in of `channel`; as [`super::Server::send`].
     pub async fn open(channel: PushChannel, control_url: &str) -> Result<Self, PhoneError> {
-        let http = client(control_url).map_err(|_| PhoneError::Inbox("its address must be http://127.0.0.1:PORT"))?;
+        let http = control_client(control_url)?;
         let browser = match channel {
             PushChannel::Webpush => {
                 Some(Subscriber::generate().map_err(|_| PhoneError::Inbox("this machine cannot make keys"))?)

@@ -11,7 +11,7 @@ use countersign_proto::jose::{HeaderKey, Jwks, Kind, Unverified};
 use countersign_proto::json;
 use countersign_proto::timestamp::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, Method, RequestBuilder, Url};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
@@ -173,22 +173,39 @@ pub(super) fn held_timeout(wait_seconds: u32) -> Duration {
 /// An HTTP client for one issuer: no redirects, bounded in time.
 pub(super) fn client(issuer: &str) -> Result<Client, PhoneError> {
     let refused = || PhoneError::Issuer(issuer.to_owned());
-    let url = Url::parse(issuer).map_err(|_| refused())?;
-    if url.origin().ascii_serialization() != issuer {
-        return Err(refused());
-    }
-    let builder = Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
-        .user_agent(concat!("countersign-simulator/", env!("CARGO_PKG_VERSION")));
+    let url = origin(issuer).ok_or_else(refused)?;
     let builder = match url.scheme() {
-        "https" => builder,
-        // Without TLS no trust roots are looked for: a machine that has none can still run the demo.
-        "http" if is_loopback(&url) => builder.no_proxy().tls_certs_only([]),
+        "https" => bounded(),
+        "http" if is_loopback(&url) => without_tls(),
         _ => return Err(refused()),
     };
     builder.build().map_err(PhoneError::Client)
+}
+
+/// An HTTP client for the control port of a stand-in, which may be in another container: no secret of anybody's goes there.
+pub(super) fn control_client(control_url: &str) -> Result<Client, PhoneError> {
+    match origin(control_url) {
+        Some(url) if url.scheme() == "http" => without_tls().build().map_err(PhoneError::Client),
+        _ => Err(PhoneError::Inbox("its address must be http://HOST:PORT")),
+    }
+}
+
+/// The URL, if it is scheme, host and port and nothing else.
+fn origin(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| url.origin().ascii_serialization() == text)
+}
+
+fn bounded() -> ClientBuilder {
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        .user_agent(concat!("countersign-simulator/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Without TLS no trust roots are looked for: a machine that has none can still run the demo.
+fn without_tls() -> ClientBuilder {
+    bounded().no_proxy().tls_certs_only([])
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -1,4 +1,4 @@
-//! The control port: plain HTTP on 127.0.0.1, for phones and tests in other processes.
+//! The control port: plain HTTP beside the stand-in's own, for phones and tests in other processes.
 //!
 //! | request | answer |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `POST /script/{token}` | body `[behaviour, …]`: 204 |
 //! | `POST /always` | body: a behaviour, or `null`: 204 |
 //!
-//! Never reachable from elsewhere, and never guarded: whoever runs code on this machine may read the pushes
-//! of a stand-in. To add a request: an arm in `answer`, a line above.
+//! Never guarded, so never reachable from elsewhere: whoever runs code on this machine, or in the trial's network, may
+//! read the pushes of a stand-in. To add a request: an arm in `answer`, a line above.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

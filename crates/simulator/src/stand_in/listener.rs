@@ -1,7 +1,6 @@
-//! Listens on 127.0.0.1, takes connections through TLS, and ends with its handle.
+//! Listens (on 127.0.0.1 unless told otherwise), takes connections through TLS, and ends with its handle.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use super::Common;
 use super::wire::{Socket, Switch, Tap};
 
 /// A client that begins TLS and does not go on holds nothing for longer.
@@ -20,7 +20,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Port {
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    address: SocketAddr,
+    /// Host and port, as others reach it.
+    authority: String,
 }
 
 /// One connection that has come through TLS.
@@ -33,16 +34,20 @@ pub(crate) struct Accepted {
 
 impl Port {
     /// Binds; 0 takes any free port.
-    pub(crate) async fn bind(port: u16, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    pub(crate) async fn bind(common: &Common, port: u16, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+        let listener = TcpListener::bind((common.listen, port)).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, tls, address })
+        let authority = match &common.host {
+            Some(host) => format!("{host}:{}", address.port()),
+            None => address.to_string(),
+        };
+        Ok(Self { listener, tls, authority })
     }
 
     /// `https://127.0.0.1:PORT`, or `http://` without TLS.
     pub(crate) fn base_url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.authority)
     }
 
     /// Serves each connection in a task of its own; dropping the handle ends nothing, aborting it ends all.
