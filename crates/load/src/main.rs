@@ -1,4 +1,4 @@
-//! `countersign-load push|request`: the load generator. It measures what the product does in a second, with the
+//! `countersign-load push|request|sign-in`: the load generator. It measures what the product does in a second, with the
 //! product's own code on the sending side, and fails when anything went wrong: a figure of a broken run is none.
 //!
 //! A program and no library, so that nothing can link it. Never puts load on somebody else's service: it takes a
@@ -7,14 +7,22 @@
 //! To add a kind of load: a file beside `push.rs` with its `Args` and its `run`, a variant of [`Command`], its line in
 //! `dispatch`; its figures through `statistics`.
 
+mod device;
 mod notifications;
+mod population;
+mod process;
 mod push;
+mod reply;
 mod request;
+mod results;
+mod sign_in;
 mod stand_in;
 mod statistics;
 mod system;
+mod target;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 use std::{
     io::{self, Write as _},
@@ -44,6 +52,8 @@ enum Command {
     Push(push::Args),
     /// Print the request that the APNs sender sends, for another HTTP/2 client to repeat.
     Request(request::Args),
+    /// Sign users in: create, pull, approve, and the caller's waiting read.
+    SignIn(sign_in::Args),
 }
 
 /// Why a run is worth nothing.
@@ -90,6 +100,7 @@ async fn dispatch(command: Command, json: bool) -> Result<(), LoadError> {
     match command {
         Command::Push(arguments) => push::run(arguments, json).await,
         Command::Request(arguments) => request::run(arguments, json).await,
+        Command::SignIn(arguments) => sign_in::run(arguments, json).await,
     }
 }
 

@@ -48,9 +48,7 @@ impl Tally {
 
     /// The latencies in order, for percentiles.
     pub(crate) fn latencies(&self) -> Latencies {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_unstable();
-        Latencies(sorted)
+        self.latencies.iter().copied().collect()
     }
 }
 
@@ -58,17 +56,35 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Latencies(Vec<Duration>);
 
+impl FromIterator<Duration> for Latencies {
+    fn from_iter<I: IntoIterator<Item = Duration>>(latencies: I) -> Self {
+        let mut sorted: Vec<_> = latencies.into_iter().collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+}
+
 impl Latencies {
     /// The shortest that at least `percent` in a hundred did not exceed (nearest rank); zero if there are none.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
-        let rank = (self.0.len() * percent.min(100)).div_ceil(100);
+        self.per_mille(percent.saturating_mul(10))
+    }
+
+    fn per_mille(&self, per_mille: usize) -> Duration {
+        let rank = (self.0.len() * per_mille.min(1_000)).div_ceil(1_000);
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
     }
 
     /// In milliseconds.
     pub(crate) fn to_json(&self) -> Value {
-        let millis = |percent| rounded(self.percentile(percent).as_secs_f64() * 1_000.0);
-        json!({"p50": millis(50), "p99": millis(99), "max": millis(100)})
+        let millis = |per_mille| rounded(self.per_mille(per_mille).as_secs_f64() * 1_000.0);
+        json!({"p50": millis(500), "p90": millis(900), "p99": millis(990), "p999": millis(999), "max": millis(1_000)})
+    }
+
+    /// In a line.
+    pub(crate) fn to_text(&self) -> String {
+        let [p50, p90, p99, p999, max] = [500, 900, 990, 999, 1_000].map(|per_mille| self.per_mille(per_mille));
+        format!("p50 {p50:.2?}, p90 {p90:.2?}, p99 {p99:.2?}, p99.9 {p999:.2?}, longest {max:.2?}")
     }
 }
 
@@ -98,6 +114,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_thousand_the_999th_is_the_last_but_one() {
+        let latencies = tally(1..=1_000).latencies();
+        assert_eq!(
+            latencies.to_json(),
+            json!({"p50": 500.0, "p90": 900.0, "p99": 990.0, "p999": 999.0, "max": 1000.0})
+        );
+        assert!(latencies.to_text().ends_with("p99.9 999.00ms, longest 1.00s"), "{}", latencies.to_text());
+    }
+
+    #[test]
     fn of_nothing_every_figure_is_zero() {
         let tally = Tally::default();
         assert_eq!(tally.latencies().percentile(99), Duration::ZERO);
@@ -123,6 +149,6 @@ mod tests {
         let mut tally = tally([1; 10]);
         tally.failed("busy".to_owned());
         assert_eq!(tally.per_second(Duration::from_secs(2)), 5.0);
-        assert_eq!(tally.latencies().to_json(), json!({"p50": 1.0, "p99": 1.0, "max": 1.0}));
+        assert_eq!(tally.latencies().to_json(), json!({"p50": 1.0, "p90": 1.0, "p99": 1.0, "p999": 1.0, "max": 1.0}));
     }
 }

@@ -46,6 +46,14 @@ impl Stopwatch {
     }
 }
 
+/// Sleeps until so long after the stopwatch began. The runtime's timer is as fine as a millisecond, and never early.
+#[expect(clippy::disallowed_methods, reason = "load begins at times of the clock")]
+pub(crate) async fn pause_until(began: Stopwatch, until: Duration) {
+    if let Some(until) = began.0.checked_add(until) {
+        tokio::time::sleep_until(until.into()).await;
+    }
+}
+
 /// Numbers that no earlier run had and that never repeat: all that an id needs to be a new one. Not a source of
 /// randomness: that costs more than much of what is measured.
 #[derive(Debug)]
