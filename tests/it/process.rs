@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::TcpListener,
     process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,7 +16,7 @@ use countersign::{
     entropy::SystemEntropy,
     signing::ServerKeys,
 };
-use countersign_core::entropy::Entropy as _;
+pub(crate) use countersign_tests::free_port;
 use countersign_tests::{ApiClient, Database, Db, providers::Providers, text};
 use serde_json::Value;
 use tokio::{
@@ -53,7 +52,11 @@ pub(crate) struct Finished {
 impl Program {
     /// A program with a fresh database, ports that the system chooses, and a key file.
     pub(crate) async fn on(db: Db) -> Self {
-        let database = Database::create(db).await;
+        Self::with(Database::create(db).await)
+    }
+
+    /// The same with this database, which is empty.
+    pub(crate) fn with(database: Database) -> Self {
         let keys = database.file("signing-keys.json");
         ServerKeys::open(&keys, true, "http://unused", SystemClock.now(), &SystemEntropy::default()).unwrap();
         let program = Self { settings: BTreeMap::new(), database };
@@ -61,6 +64,8 @@ impl Program {
         program
             .set("server.listen", "127.0.0.1:0")
             .set("metrics.listen", "127.0.0.1:0")
+            // Most stories have no balancer that would have to notice.
+            .set("server.drain_seconds", "0")
             .set("database.url", &url)
             .set("signing.key_file", &keys)
     }
@@ -101,37 +106,49 @@ impl Program {
 
     /// Starts the server and waits until it is ready.
     pub(crate) async fn serve(&self) -> ServerProcess {
-        let began_at = SystemClock.now();
-        let mut child = self.command(&["serve"]).spawn().unwrap();
-        let (ready, mut readiness) = watch::channel(None);
-        let logs = Arc::new(Mutex::new(String::new()));
-        let stderr = child.stderr.take().unwrap();
-        let log_reader = tokio::spawn(read_logs(stderr, Arc::clone(&logs), ready));
-        let stdout = read_all(child.stdout.take().unwrap());
-        let line: Option<Option<Value>> =
-            tokio::time::timeout(PATIENCE, readiness.wait_for(Option::is_some)).await.ok().map(|ready| {
-                // The reader is gone: so is the server.
-                ready.ok().and_then(|line| line.clone())
-            });
-        let Some(Some(line)) = line else { panic!("the server did not get ready: {}", logs.lock().unwrap()) };
-        let ready_after_millis = SystemClock.now().millis_since(began_at);
-        let metrics = line["metrics"].as_str().map(|address| format!("http://{address}/metrics"));
-        ServerProcess {
-            issuer: text(&line, "issuer").to_owned(),
-            address: text(&line, "address").to_owned(),
-            metrics,
-            ready_after_millis,
-            child,
-            logs,
-            log_reader,
-            stdout,
-        }
+        serve(self.command(&["serve"])).await
+    }
+
+    /// The same on this port: one of several nodes.
+    pub(crate) async fn serve_at(&self, port: u16) -> ServerProcess {
+        let mut command = self.command(&["serve"]);
+        command.env("COUNTERSIGN__SERVER__LISTEN", format!("127.0.0.1:{port}"));
+        serve(command).await
     }
 
     /// Makes an API client by the command line.
     pub(crate) async fn client(&self, server: &ServerProcess, scopes: &str) -> ApiClient {
         let made = self.json(&["api-client", "create", "--name", "test", "--scopes", scopes]).await;
         ApiClient::connect(&server.issuer, text(&made, "client_id"), text(&made, "api_key")).await
+    }
+}
+
+/// Starts a server and waits until it is ready.
+async fn serve(mut command: Command) -> ServerProcess {
+    let began_at = SystemClock.now();
+    let mut child = command.spawn().unwrap();
+    let (ready, mut readiness) = watch::channel(None);
+    let logs = Arc::new(Mutex::new(String::new()));
+    let stderr = child.stderr.take().unwrap();
+    let log_reader = tokio::spawn(read_logs(stderr, Arc::clone(&logs), ready));
+    let stdout = read_all(child.stdout.take().unwrap());
+    let line: Option<Option<Value>> =
+        tokio::time::timeout(PATIENCE, readiness.wait_for(Option::is_some)).await.ok().map(|ready| {
+            // The reader is gone: so is the server.
+            ready.ok().and_then(|line| line.clone())
+        });
+    let Some(Some(line)) = line else { panic!("the server did not get ready: {}", logs.lock().unwrap()) };
+    let ready_after_millis = SystemClock.now().millis_since(began_at);
+    let metrics = line["metrics"].as_str().map(|address| format!("http://{address}/metrics"));
+    ServerProcess {
+        issuer: text(&line, "issuer").to_owned(),
+        address: text(&line, "address").to_owned(),
+        metrics,
+        ready_after_millis,
+        child,
+        logs,
+        log_reader,
+        stdout,
     }
 }
 
@@ -210,9 +227,18 @@ impl ServerProcess {
 
     /// SIGTERM.
     pub(crate) async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// SIGINT, as by a person at a terminal.
+    pub(crate) async fn interrupt(&self) {
+        self.signal("INT").await;
+    }
+
+    async fn signal(&self, name: &str) {
         // Not yet waited for, so the id is still this child's.
         let id = self.child.id().expect("it has not been waited for");
-        let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await.unwrap();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(status.success());
     }
 
@@ -252,17 +278,4 @@ fn read_all(mut stream: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<S
         stream.read_to_string(&mut all).await.unwrap();
         all
     })
-}
-
-/// A port that is free now, below those that systems lend to outgoing connections and above those of
-/// scripts/with-postgres.sh: a server that is started again finds it free again.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let mut random = [0; 2];
-        SystemEntropy::default().fill(&mut random);
-        let port = 30_000 + u16::from_ne_bytes(random) % 2_768;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -24,26 +24,40 @@ pub enum Db {
 #[derive(Debug)]
 pub struct Database {
     folder: TempDir,
-    /// The cluster and the name of the database in it, for PostgreSQL.
-    postgres: Option<(PgConnectOptions, String)>,
+    /// For PostgreSQL.
+    postgres: Option<Remote>,
+}
+
+#[derive(Debug)]
+struct Remote {
+    /// Any database of the cluster, by its URL.
+    cluster_url: String,
+    /// The same, to connect to.
+    cluster: PgConnectOptions,
+    /// The database's name in the cluster.
+    name: String,
 }
 
 impl Database {
     /// A fresh one, empty.
     pub async fn create(db: Db) -> Self {
-        let folder = tempfile::Builder::new().prefix("countersign-test-").tempdir().unwrap();
-        let mut database = Self { folder, postgres: None };
-        if db == Db::Postgres {
-            let cluster = PgConnectOptions::from_str(&cluster_url()).unwrap().disable_statement_logging();
-            // The folder's name is unique; case would be lost, so its bytes are spelled.
-            let unique = database.folder.path().file_name().unwrap().as_encoded_bytes();
-            let unique: String = unique.iter().rev().take(6).map(|byte| format!("{byte:02x}")).collect();
-            let name = format!("story_{unique}_{}", std::process::id());
-            let mut connection = cluster.connect().await.expect("PostgreSQL answers at DATABASE_URL");
-            connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-            database.postgres = Some((cluster, name));
+        match db {
+            Db::Sqlite => Self { folder: folder(), postgres: None },
+            Db::Postgres => Self::create_in(&cluster_url()).await,
         }
-        database
+    }
+
+    /// A fresh one, empty, in this PostgreSQL cluster.
+    pub async fn create_in(cluster_url: &str) -> Self {
+        let folder = folder();
+        let cluster = PgConnectOptions::from_str(cluster_url).unwrap().disable_statement_logging();
+        // The folder's name is unique; case would be lost, so its bytes are spelled.
+        let unique = folder.path().file_name().unwrap().as_encoded_bytes();
+        let unique: String = unique.iter().rev().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("story_{unique}_{}", std::process::id());
+        let mut connection = cluster.connect().await.expect("PostgreSQL answers");
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        Self { folder, postgres: Some(Remote { cluster_url: cluster_url.to_owned(), cluster, name }) }
     }
 
     /// Which it is.
@@ -55,9 +69,8 @@ impl Database {
     pub fn url(&self) -> String {
         match &self.postgres {
             None => format!("sqlite://{}", self.sqlite_file().display()),
-            Some((_, name)) => {
-                let url = cluster_url();
-                let (server, _) = url.rsplit_once('/').unwrap();
+            Some(Remote { cluster_url, name, .. }) => {
+                let (server, _) = cluster_url.rsplit_once('/').unwrap();
                 format!("{server}/{name}")
             }
         }
@@ -110,7 +123,7 @@ impl Database {
 
     /// Drops it. On PostgreSQL that fails if anybody is still connected, after some patience.
     pub(crate) async fn drop_if_nobody_is_connected(&self) {
-        if let Some((cluster, name)) = &self.postgres {
+        if let Some(Remote { cluster, name, .. }) = &self.postgres {
             let mut connection = cluster.connect().await.unwrap();
             let dropped = connection.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await;
             dropped.expect("a stopped server keeps no connection");
@@ -122,13 +135,18 @@ impl Database {
     }
 
     async fn postgres(&self) -> PgConnection {
-        let (cluster, name) = self.postgres.as_ref().unwrap();
+        let Remote { cluster, name, .. } = self.postgres.as_ref().unwrap();
         cluster.clone().database(name).connect().await.unwrap()
     }
 }
 
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("countersign-test-").tempdir().unwrap()
+}
+
+/// The PostgreSQL that all tests share.
 #[expect(clippy::disallowed_methods, reason = "how the script that starts the cluster says where it is")]
-fn cluster_url() -> String {
+pub(crate) fn cluster_url() -> String {
     let url = std::env::var("DATABASE_URL").unwrap_or_default();
     assert!(
         url.starts_with("postgres"),

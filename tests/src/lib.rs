@@ -28,6 +28,8 @@
 //!   whole problem document. `enroll` gives a [`Device`], which is the simulator's phone and what tests add to it.
 //! - [`at_once`] runs many things at the same time.
 //! - Artefacts that no honest phone would send: [`forge`].
+//! - Around several nodes: [`Balancer`] before them, [`CommitThief`] between them and PostgreSQL, [`Cluster`]: a
+//!   PostgreSQL of the test's own, to restart.
 //!
 //! Must never sleep, skip a database, or look at the system's clock. To add a helper: beside its like, if two
 //! stories need it.
@@ -42,11 +44,15 @@
 mod api_client;
 mod app;
 mod at_once;
+mod balancer;
 mod clock;
+mod cluster;
+mod commit_thief;
 mod database;
 mod device;
 pub mod forge;
 mod http;
+mod ports;
 pub mod proof;
 pub mod providers;
 
@@ -54,8 +60,12 @@ pub use self::{
     api_client::{ApiClient, path_of, text},
     app::{Node, Tenant, TestApp, TestAppOptions, both, both_with},
     at_once::at_once,
+    balancer::Balancer,
     clock::TestClock,
+    cluster::{Certificate, Cluster},
+    commit_thief::{CommitThief, Loss},
     database::{Database, Db},
     device::Device,
     http::{Http, Reply},
+    ports::free_port,
 };

@@ -2,15 +2,56 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use tokio::signal::unix::{SignalKind, signal};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Context};
 use crate::{
-    app,
+    app::{self, Running},
     clock::{Clock as _, SystemClock},
     entropy::SystemEntropy,
     telemetry, worker,
 };
+
+/// Who asks the server to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// An orchestrator (SIGTERM): there may be other nodes, and a balancer that has to notice.
+    ToLeave,
+    /// A person at a terminal (SIGINT), who is not kept waiting.
+    ToStop,
+}
+
+struct Signals {
+    terminate: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Looks after the server until somebody asks it to stop.
+    async fn until_asked(&mut self, running: &Running, metrics: &PrometheusHandle) -> Asked {
+        let clock = SystemClock;
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Asked::ToLeave,
+                _ = self.interrupt.recv() => return Asked::ToStop,
+                // Said in the log, either way.
+                _ = self.hangup.recv() => drop(worker::reload::round(&running.app).await),
+                // Bounds what unread histograms hold.
+                () = clock.sleep_until(clock.now().plus_seconds(5)) => metrics.run_upkeep(),
+            }
+        }
+    }
+}
 
 /// Runs the server until SIGTERM or SIGINT; SIGHUP reads the push credentials again.
 ///
@@ -20,11 +61,8 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("cannot start: {error}"));
     let metrics = telemetry::init_metrics().map_err(|error| failed(&error))?;
     // Before the port opens, so that no stop is missed.
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let mut signals = Signals::listen().map_err(|error| failed(&error))?;
     let upkeep = metrics.clone();
-    let clock = SystemClock;
     let running =
         app::start(&context.settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), Some(metrics)).await?;
     tracing::info!(
@@ -33,15 +71,11 @@ pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
         metrics = running.metrics_address.map(tracing::field::display),
         "ready"
     );
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            // Said in the log, either way.
-            _ = hangup.recv() => drop(worker::reload::round(&running.app).await),
-            // Bounds what unread histograms hold.
-            () = clock.sleep_until(clock.now().plus_seconds(5)) => upkeep.run_upkeep(),
-        }
+    if signals.until_asked(&running, &upkeep).await == Asked::ToLeave {
+        let asked_again = async {
+            signals.until_asked(&running, &upkeep).await;
+        };
+        running.drain(asked_again).await;
     }
     tracing::info!("stopping");
     running.stop().await;

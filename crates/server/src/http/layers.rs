@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, Response, header},
+    http::{HeaderName, HeaderValue, Method, Response, Version, header},
     middleware::{self, Next},
     response::IntoResponse as _,
 };
@@ -51,6 +51,7 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let request_id: Arc<str> = request_id.to_string().into();
     let method = request.method().clone();
     let is_v1 = request.uri().path().starts_with("/v1");
+    let version = request.version();
     request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
     // The path is not logged: ids in it are, by the handlers, under their own names.
     let client = client_address::of(request.extensions(), request.headers(), &app.trusted_proxies);
@@ -60,6 +61,10 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
         let operation = response.extensions().get::<OperationId>().map_or("unknown", |id| id.0);
         let mut response = problem::render(response, app.issuer(), &request_id);
         finish_headers(&mut response, &request_id, is_v1);
+        if app.readiness.is_leaving() && version <= Version::HTTP_11 {
+            // The next request of this connection goes to a node that stays. HTTP/2 has GOAWAY for this, at the stop.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         report(&app, operation, &method, &response, begun_at);
         response
     }
