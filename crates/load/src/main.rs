@@ -1,4 +1,4 @@
-//! `countersign-load push|request|sign-in`: the load generator. It measures what the product does in a second, with the
+//! `countersign-load sign-in|waiters|enroll|overload|floor|push|request`: the load generator. It measures what the product does in a second, with the
 //! product's own code on the sending side, and fails when anything went wrong: a figure of a broken run is none.
 //!
 //! A program and no library, so that nothing can link it. Never puts load on somebody else's service: it takes a
@@ -8,13 +8,17 @@
 //! `dispatch`; its figures through `statistics`.
 
 mod device;
+mod enroll;
+mod floor;
 mod notifications;
+mod overload;
 mod population;
 mod process;
 mod push;
 mod reply;
 mod request;
 mod results;
+mod sample;
 mod sign_in;
 mod stand_in;
 mod statistics;
@@ -22,6 +26,7 @@ mod system;
 mod target;
 #[cfg(test)]
 mod testing;
+mod waiters;
 mod wire;
 
 use std::{
@@ -54,6 +59,17 @@ enum Command {
     Request(request::Args),
     /// Sign users in: create, pull, approve, and the caller's waiting read.
     SignIn(sign_in::Args),
+    /// Hold many reads of devices and callers, then wake them all.
+    Waiters(waiters::Args),
+    /// Enroll users, so many at once.
+    Enroll(enroll::Args),
+    /// Ask for more than the server can do.
+    Overload(overload::Args),
+    /// Measure what a sign-in costs at least: echo, signatures and batches, each alone.
+    Floor(floor::Args),
+    /// The bare server of `floor`; ends when its standard input is closed.
+    #[command(hide = true)]
+    Echo,
 }
 
 /// Why a run is worth nothing.
@@ -101,6 +117,11 @@ async fn dispatch(command: Command, json: bool) -> Result<(), LoadError> {
         Command::Push(arguments) => push::run(arguments, json).await,
         Command::Request(arguments) => request::run(arguments, json).await,
         Command::SignIn(arguments) => sign_in::run(arguments, json).await,
+        Command::Waiters(arguments) => waiters::run(arguments, json).await,
+        Command::Enroll(arguments) => enroll::run(arguments, json).await,
+        Command::Overload(arguments) => overload::run(arguments, json).await,
+        Command::Floor(arguments) => floor::run(arguments, json).await,
+        Command::Echo => floor::echo::run().await,
     }
 }
 

@@ -8,7 +8,7 @@
 //! run fails at the first answer that is not the expected one, and afterwards if one result does not verify.
 
 mod figures;
-mod flow;
+pub(crate) mod flow;
 mod pace;
 
 use std::{

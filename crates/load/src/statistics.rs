@@ -53,7 +53,7 @@ impl Tally {
 }
 
 /// Latencies, shortest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl FromIterator<Duration> for Latencies {
@@ -68,6 +68,14 @@ impl Latencies {
     /// The shortest that at least `percent` in a hundred did not exceed (nearest rank); zero if there are none.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         self.per_mille(percent.saturating_mul(10))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn per_mille(&self, per_mille: usize) -> Duration {

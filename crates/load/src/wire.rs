@@ -11,7 +11,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
 };
 
 /// Heads of our server have some 500 bytes.
@@ -55,28 +55,24 @@ pub(crate) struct Reply<'b> {
 impl Connection {
     /// Connects.
     pub(crate) async fn open(to: SocketAddr) -> io::Result<Self> {
-        Self::over(TcpStream::connect(to).await?)
-    }
-
-    /// Connects from an address of one's own: each has 28,000 ports to spare.
-    pub(crate) async fn open_from(from: std::net::IpAddr, to: SocketAddr) -> io::Result<Self> {
-        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.bind(SocketAddr::new(from, 0))?;
-        Self::over(socket.connect(to).await?)
-    }
-
-    fn over(stream: TcpStream) -> io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::new() })
     }
 
     /// Sends a whole request and reads the reply.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Reply<'_>, WireError> {
-        self.stream.write_all(request).await?;
+        self.send(request).await?;
         self.receive().await
     }
 
-    async fn receive(&mut self) -> Result<Reply<'_>, WireError> {
+    /// Sends a whole request.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<(), WireError> {
+        Ok(self.stream.write_all(request).await?)
+    }
+
+    /// Reads the reply to what was sent.
+    pub(crate) async fn receive(&mut self) -> Result<Reply<'_>, WireError> {
         self.buffer.clear();
         let mut searched = 0;
         let head_end = loop {

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(130);
 
 /// The two connections of a flow, and room for what is sent.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(crate) struct Flow {
     caller: Connection,
     device: Connection,
     caller_request: String,
@@ -62,7 +62,7 @@ pub(crate) struct SignedIn {
 
 impl Flow {
     /// Opens both connections.
-    pub(super) async fn open(target: &Target) -> Result<Self, Failure> {
+    pub(crate) async fn open(target: &Target) -> Result<Self, Failure> {
         let open = |address| async move {
             Connection::open(address).await.map_err(|error| Failure::Wrong(format!("connect: {error}")))
         };
@@ -71,7 +71,7 @@ impl Flow {
     }
 
     /// Signs in; `intended` is when that should have begun.
-    pub(super) async fn sign_in(
+    pub(crate) async fn sign_in(
         &mut self,
         target: &Target,
         device: &Device,
@@ -124,16 +124,18 @@ impl Flow {
     }
 }
 
-/// The device's half.
-struct Answered {
+/// The device's half; times are counted from the run's beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
     pull: Duration,
     /// When the response was sent.
-    responded: Duration,
+    pub(crate) responded: Duration,
     /// When its reply was there.
-    replied: Duration,
+    pub(crate) replied: Duration,
 }
 
-async fn answer(
+/// The device pulls the challenge of this id, and approves it with this number.
+pub(crate) async fn answer(
     target: &Target,
     device: &Device,
     connection: &mut Connection,
