@@ -27,6 +27,8 @@ mod events;
 mod locks;
 #[path = "sql/notifications.rs"]
 mod notifications;
+#[path = "sql/reader.rs"]
+mod reader;
 #[path = "sql/statements.rs"]
 mod statements;
 #[path = "sql/system.rs"]

@@ -20,8 +20,71 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
-use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
-use crate::failure::Failure;
+use serde_json::{Value, json};
+
+use super::{
+    Columns, Database, Outcome, Plain, Row, Tx, dialect, query,
+    reader::{self, Lookup, NUMBER},
+};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+/// See the module.
+pub(super) struct Statements {
+    authenticate: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            authenticate: Statement::new(format!(
+                "-- authenticate
+                SELECT api_keys.id AS key_id, r_number, api_keys.expires_at AS expires_at,
+                    api_clients.id AS client_id, api_clients.scopes AS scopes,
+                    tenants.id AS tenant_id, tenants.name AS tenant_name
+                FROM {digests} CROSS JOIN api_keys CROSS JOIN api_clients CROSS JOIN tenants
+                WHERE api_keys.digest = r_digest AND api_keys.revoked_at IS NULL
+                  AND api_clients.id = api_keys.client_id AND api_clients.tenant_id = api_keys.tenant_id
+                  AND api_clients.revoked_at IS NULL
+                  AND tenants.id = api_keys.tenant_id AND tenants.disabled_at IS NULL",
+                digests = dialect::row_source(1, CallerOfKey::COLUMNS),
+            )),
+        }
+    }
+}
+
+/// Who presents a key, by the key's digest.
+pub(super) struct CallerOfKey;
+
+/// A key's caller, and how long the key lives.
+#[derive(Clone)]
+pub(super) struct LiveKey {
+    caller: Caller,
+    expires_at: Option<Timestamp>,
+}
+
+impl Lookup for CallerOfKey {
+    type Key = Digest;
+    type Found = LiveKey;
+
+    const COLUMNS: &'static rows::Columns = &[("r_digest", Type::Bytes), (NUMBER, Type::Integer)];
+
+    fn statement(statements: &super::Statements) -> &Statement {
+        &statements.api_clients.authenticate
+    }
+
+    fn cells(key: &Digest) -> Value {
+        json!({"r_digest": rows::digest(*key)})
+    }
+
+    fn read(rows: &[Row]) -> Result<LiveKey, StoreError> {
+        let row = reader::only(rows, "api_keys")?;
+        Ok(LiveKey { caller: caller(&row)?, expires_at: row.optional_time("expires_at")? })
+    }
+}
 
 #[async_trait]
 impl ApiClients for Database {
@@ -41,17 +104,8 @@ impl ApiClients for Database {
     }
 
     async fn authenticate(&self, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError> {
-        let live = "-- authenticate
-            SELECT api_keys.id AS key_id, api_clients.id AS client_id, api_clients.scopes AS scopes,
-                tenants.id AS tenant_id, tenants.name AS tenant_name
-            FROM api_keys
-            JOIN api_clients ON api_clients.id = api_keys.client_id AND api_clients.tenant_id = api_keys.tenant_id
-            JOIN tenants ON tenants.id = api_keys.tenant_id
-            WHERE api_keys.digest = $1
-                AND api_keys.revoked_at IS NULL AND (api_keys.expires_at IS NULL OR api_keys.expires_at > $2)
-                AND api_clients.revoked_at IS NULL AND tenants.disabled_at IS NULL";
-        let row = self.fetch_optional(query(live).bind(key.as_ref()).bind(now.as_millis())).await?;
-        row.as_ref().map(caller).transpose()
+        let found = self.lookups.callers.find(key).await?;
+        Ok(found.filter(|found| found.expires_at.is_none_or(|end| end > now)).map(|found| found.caller))
     }
 }
 
@@ -145,8 +199,7 @@ fn api_client(row: &Row) -> Result<ApiClient, StoreError> {
     })
 }
 
-fn caller(row: &Row) -> Result<Caller, StoreError> {
-    let columns = Columns::new("api_keys", row);
+fn caller(columns: &Columns<'_>) -> Result<Caller, StoreError> {
     Ok(Caller {
         tenant_id: columns.id("tenant_id")?,
         tenant_name: columns.text("tenant_name")?,

@@ -39,7 +39,11 @@ use countersign_proto::{
     vocabulary::ChallengeStatus,
 };
 
-pub(super) use self::ended::{Withdrawn, withdrawal};
+pub(super) use self::{
+    ended::{Withdrawn, withdrawal},
+    inbox::InboxOf,
+    read::{AddresseesOf, ChallengeById},
+};
 use super::{Database, batch::SetCommand};
 
 /// The statements of the files below this one.
@@ -70,7 +74,7 @@ impl Statements {
 #[async_trait]
 impl Challenges for Database {
     async fn addressees(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<Addressees>, StoreError> {
-        read::addressees(self, tenant_id, external_id).await
+        self.lookups.addressees.find((tenant_id, external_id.to_owned())).await
     }
 
     async fn stored_creation(
@@ -95,7 +99,7 @@ impl Challenges for Database {
     }
 
     async fn challenge(&self, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
-        read::challenge(self, id).await
+        self.lookups.challenges.find(id).await
     }
 
     async fn challenges(
@@ -126,7 +130,7 @@ impl Challenges for Database {
     }
 
     async fn inbox(&self, device_id: DeviceId, now: Timestamp) -> Result<Vec<InboxEntry>, StoreError> {
-        inbox::inbox(self, device_id, now).await
+        Ok(self.lookups.inboxes.find((device_id, now)).await?.unwrap_or_default())
     }
 
     async fn inbox_entry(

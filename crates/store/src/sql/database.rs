@@ -2,7 +2,8 @@
 //!
 //! **To write a noun's file** (`sql/<noun>.rs`, `impl ports::<noun>::<Trait> for Database`):
 //!
-//! * A read: `self.fetch_optional(query("-- name\nSELECT …").bind(id.as_uuid()))` (or `fetch_all`), then
+//! * A read of every sign-in: a [`Lookup`](super::reader::Lookup), then `self.lookups.<it>.find(key)`.
+//! * Any other read: `self.fetch_optional(query("-- name\nSELECT …").bind(id.as_uuid()))` (or `fetch_all`), then
 //!   [`Columns`](super::Columns) for typed columns. Errors are `StoreError` already.
 //! * A write: `impl Plain for <the command>` (see [`Plain`](super::Plain)), then `self.write(command)`.
 //!   `run` may be called again after a deadlock, so it takes `&self` and changes nothing but the transaction.
@@ -21,6 +22,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     ConnectOptions, Plain, Pool, Query, Row, Statements,
+    api_clients::CallerOfKey,
+    challenges::{AddresseesOf, ChallengeById, InboxOf},
+    devices::KeyByThumbprint,
+    reader::Reader,
+    tenants::TenantById,
     writer::{self, Handle, Job, SetCommand},
 };
 use crate::{connect::Options, failure::unavailable};
@@ -29,8 +35,32 @@ use crate::{connect::Options, failure::unavailable};
 pub(crate) struct Database {
     readers: Pool,
     pub(super) statements: Arc<Statements>,
+    pub(super) lookups: Lookups,
     writer: Handle,
     options: Options,
+}
+
+/// The point reads that share statements.
+pub(super) struct Lookups {
+    pub(super) callers: Reader<CallerOfKey>,
+    pub(super) tenants: Reader<TenantById>,
+    pub(super) addressees: Reader<AddresseesOf>,
+    pub(super) keys: Reader<KeyByThumbprint>,
+    pub(super) inboxes: Reader<InboxOf>,
+    pub(super) challenges: Reader<ChallengeById>,
+}
+
+impl Lookups {
+    fn start(pool: &Pool, statements: &Arc<Statements>, options: &Options) -> Self {
+        Self {
+            callers: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+            tenants: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+            addressees: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+            keys: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+            inboxes: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+            challenges: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
+        }
+    }
 }
 
 /// A query of this database: a literal, or a statement built at the start.
@@ -47,9 +77,10 @@ impl Database {
         wake: Arc<dyn WakeSink>,
     ) -> (Self, watch::Receiver<bool>) {
         let statements = Arc::new(Statements::new());
+        let lookups = Lookups::start(&readers, &statements, &options);
         let writer = writer::start(writing, options.clone(), Arc::clone(&statements), wake);
         let stopping = writer.stopping();
-        (Self { readers, statements, writer, options }, stopping)
+        (Self { readers, statements, lookups, writer, options }, stopping)
     }
 
     /// Stops the writer after what waits, then the readers.

@@ -1,15 +1,17 @@
 //! All statements that are put together from the dialect's pieces: made once, when the store is opened.
 //! (A statement that is the same on both databases is a literal where it is used.)
 
-use super::{challenges, devices, events, locks, notifications, test_pushes, users};
+use super::{api_clients, challenges, devices, events, locks, notifications, tenants, test_pushes, users};
 
 /// One field per file that has such statements.
 pub(super) struct Statements {
+    pub(super) api_clients: api_clients::Statements,
     pub(super) challenges: challenges::Statements,
     pub(super) devices: devices::Statements,
     pub(super) events: events::Statements,
     pub(super) locks: locks::Statements,
     pub(super) notifications: notifications::Statements,
+    pub(super) tenants: tenants::Statements,
     pub(super) test_pushes: test_pushes::Statements,
     pub(super) users: users::Statements,
 }
@@ -17,11 +19,13 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
+            api_clients: api_clients::Statements::new(),
             challenges: challenges::Statements::new(),
             devices: devices::Statements::new(),
             events: events::Statements::new(),
             locks: locks::Statements::new(),
             notifications: notifications::Statements::new(),
+            tenants: tenants::Statements::new(),
             test_pushes: test_pushes::Statements::new(),
             users: users::Statements::new(),
         }

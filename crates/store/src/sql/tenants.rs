@@ -13,8 +13,57 @@ use countersign_core::{
 };
 use countersign_proto::ids::TenantId;
 
-use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
-use crate::failure::Failure;
+use serde_json::{Value, json};
+
+use super::{
+    Columns, Database, Outcome, Plain, Row, Tx, dialect, query,
+    reader::{self, Lookup, NUMBER},
+};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+/// See the module.
+pub(super) struct Statements {
+    by_id: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            by_id: Statement::new(format!(
+                "-- tenant
+                SELECT id, r_number, slug, name, policy, created_at
+                FROM {ids} CROSS JOIN tenants WHERE id = r_id",
+                ids = dialect::row_source(1, TenantById::COLUMNS),
+            )),
+        }
+    }
+}
+
+/// A tenant by its id.
+pub(super) struct TenantById;
+
+impl Lookup for TenantById {
+    type Key = TenantId;
+    type Found = Tenant;
+
+    const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), (NUMBER, Type::Integer)];
+
+    fn statement(statements: &super::Statements) -> &Statement {
+        &statements.tenants.by_id
+    }
+
+    fn cells(key: &TenantId) -> Value {
+        json!({"r_id": rows::id(*key)})
+    }
+
+    fn read(rows: &[Row]) -> Result<Tenant, StoreError> {
+        tenant(&reader::only(rows, "tenants")?)
+    }
+}
 
 #[async_trait]
 impl Tenants for Database {
@@ -25,19 +74,20 @@ impl Tenants for Database {
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let all = "-- tenants
             SELECT id, slug, name, policy, created_at FROM tenants ORDER BY created_at, id";
-        self.fetch_all(query(all)).await?.iter().map(tenant).collect()
+        self.fetch_all(query(all)).await?.iter().map(|row| tenant(&Columns::new("tenants", row))).collect()
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        let by_id = "-- tenant
-            SELECT id, slug, name, policy, created_at FROM tenants WHERE id = $1";
-        self.fetch_optional(query(by_id).bind(id.as_uuid())).await?.as_ref().map(tenant).transpose()
+        self.lookups.tenants.find(id).await
     }
 
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         let by_slug = "-- tenant_by_slug
             SELECT id, slug, name, policy, created_at FROM tenants WHERE slug = $1";
-        self.fetch_optional(query(by_slug).bind(slug)).await?.as_ref().map(tenant).transpose()
+        self.fetch_optional(query(by_slug).bind(slug))
+            .await?
+            .map(|row| tenant(&Columns::new("tenants", &row)))
+            .transpose()
     }
 
     async fn set_policy(&self, stamp: countersign_core::actor::Stamp, policy: Policy) -> Result<bool, StoreError> {
@@ -87,8 +137,7 @@ impl Plain for SetPolicy {
     }
 }
 
-fn tenant(row: &Row) -> Result<Tenant, StoreError> {
-    let columns = Columns::new("tenants", row);
+fn tenant(columns: &Columns<'_>) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         id: columns.id("id")?,
         slug: columns.text("slug")?,

@@ -9,9 +9,12 @@ use countersign_proto::{
     timestamp::Timestamp,
     vocabulary::ChallengeStatus,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::{Columns, Database, Row, dialect, query};
+use super::super::{
+    Columns, Database, Row, dialect, query,
+    reader::{Lookup, NUMBER},
+};
 use crate::{
     rows::{self, Type},
     statement::Statement,
@@ -21,6 +24,7 @@ const IDS: &rows::Columns = &[("r_id", Type::Id)];
 
 /// See the module.
 pub(super) struct Statements {
+    inbox: Statement,
     ended: Statement,
     inboxes: Statement,
 }
@@ -28,13 +32,24 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         let ids = dialect::row_source(1, IDS);
+        let asked = dialect::row_source(1, InboxOf::COLUMNS);
         Self {
+            // By the user: of a user at most a handful of challenges is pending.
+            inbox: Statement::new(format!(
+                "-- inbox
+                SELECT challenges.id AS id, r_number, jws, expires_at
+                FROM {asked} CROSS JOIN devices CROSS JOIN challenges CROSS JOIN deliveries
+                WHERE devices.id = r_id AND devices.status = 'active'
+                  AND challenges.user_id = devices.user_id AND challenges.tenant_id = devices.tenant_id
+                  AND challenges.status = 'pending' AND challenges.expires_at > r_now
+                  AND deliveries.challenge_id = challenges.id AND deliveries.device_id = devices.id"
+            )),
             ended: Statement::new(format!(
                 "-- ended
                 SELECT id FROM {ids} CROSS JOIN challenges
                 WHERE id = r_id AND (status <> 'pending' OR expires_at <= $2)"
             )),
-            // By the user: of a user at most a handful of challenges is pending.
+            // As above.
             inboxes: Statement::new(format!(
                 "-- inboxes
                 SELECT deliveries.device_id AS device_id, deliveries.challenge_id AS challenge_id
@@ -52,23 +67,29 @@ fn ids<K>(ids: &[Id<K>]) -> String {
     rows::to_parameter(IDS, ids.iter().map(|id| json!({"r_id": rows::id(*id)})).collect())
 }
 
-pub(super) async fn inbox(
-    database: &Database,
-    device_id: DeviceId,
-    now: Timestamp,
-) -> Result<Vec<InboxEntry>, StoreError> {
-    let inbox = query(
-        "-- inbox
-        SELECT challenges.id AS id, jws, expires_at
-        FROM devices CROSS JOIN challenges CROSS JOIN deliveries
-        WHERE devices.id = $1 AND devices.status = 'active'
-          AND challenges.user_id = devices.user_id AND challenges.tenant_id = devices.tenant_id
-          AND challenges.status = 'pending' AND challenges.expires_at > $2
-          AND deliveries.challenge_id = challenges.id AND deliveries.device_id = devices.id
-        ORDER BY challenges.id",
-    );
-    let rows = database.fetch_all(inbox.bind(device_id.as_uuid()).bind(now.as_millis())).await?;
-    rows.iter().map(|row| entry_of(&Columns::new("challenges", row))).collect()
+/// What waits for a device at a time, in the order of the challenges' ids.
+pub(in super::super) struct InboxOf;
+
+impl Lookup for InboxOf {
+    type Key = (DeviceId, Timestamp);
+    type Found = Vec<InboxEntry>;
+
+    const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), ("r_now", Type::Integer), (NUMBER, Type::Integer)];
+
+    fn statement(statements: &super::super::Statements) -> &Statement {
+        &statements.challenges.inbox.inbox
+    }
+
+    fn cells((device_id, now): &Self::Key) -> Value {
+        json!({"r_id": rows::id(*device_id), "r_now": rows::time(*now)})
+    }
+
+    fn read(rows: &[Row]) -> Result<Vec<InboxEntry>, StoreError> {
+        let entries = rows.iter().map(|row| entry_of(&Columns::new("challenges", row)));
+        let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+        entries.sort_by_key(|entry| entry.id);
+        Ok(entries)
+    }
 }
 
 pub(super) async fn entry(

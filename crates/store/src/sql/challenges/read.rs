@@ -21,11 +21,22 @@ use countersign_proto::{
 };
 use uuid::Uuid;
 
-use super::super::{Columns, Database, Row, devices::undeliverable, query};
-use crate::statement::Statement;
+use serde_json::{Value, json};
+
+use super::super::{
+    Columns, Database, Row,
+    devices::undeliverable,
+    dialect, query,
+    reader::{self, Lookup, NUMBER},
+};
+use crate::{
+    rows::{self, Type},
+    statement::Statement,
+};
 
 /// The statements that share the columns of a challenge.
 pub(super) struct Statements {
+    addressees: Statement,
     by_id: Statement,
     of_tenant: Statement,
     of_client: Statement,
@@ -34,24 +45,27 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) fn new() -> Self {
-        let select = |name: &str, which: &str| {
+        let select = |name: &str, more: &str, source: &str, which: &str| {
             Statement::new(format!(
                 "-- {name}
-                SELECT challenges.id AS id, challenges.tenant_id AS tenant_id, client_id,
+                SELECT challenges.id AS id{more}, challenges.tenant_id AS tenant_id, client_id,
                     challenges.user_id AS user_id, external_id, display_name, content, policy, jws,
                     challenges.status AS status, reason, challenges.created_at AS created_at, expires_at, decided_at,
                     device_id, devices.name AS device_name, devices.platform AS device_platform, response,
                     challenges.binding AS binding,
                     (SELECT string_agg(state, ' ') FROM deliveries WHERE challenge_id = challenges.id) AS states
-                FROM challenges
+                FROM {source} challenges
                 LEFT JOIN devices ON devices.id = challenges.device_id AND devices.tenant_id = challenges.tenant_id
                 WHERE {which}"
             ))
         };
+        let ids = dialect::row_source(1, ChallengeById::COLUMNS);
         // One statement per index that leads to the page; what else is asked for filters its rows.
         let page = |name: &str, which: &str| {
             select(
                 name,
+                "",
+                "",
                 &format!(
                     "challenges.tenant_id = $1 AND {which}
                     AND challenges.id < $3
@@ -65,7 +79,19 @@ impl Statements {
             )
         };
         Self {
-            by_id: select("challenge", "challenges.id = $1"),
+            // One statement: user and devices are seen at one moment, so that the version is that of these devices.
+            addressees: Statement::new(format!(
+                "-- addressees
+                SELECT users.id AS id, r_number, external_id, display_name, devices_version, locked_until,
+                    devices.id AS device_id, uv_thumbprint, push, push_channel AS channel, push_token_gone,
+                    push_undeliverable, push_undeliverable_at
+                FROM {users} CROSS JOIN users
+                LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
+                    AND devices.status = 'active' AND devices.purpose = 'approval'
+                WHERE users.tenant_id = r_tenant_id AND users.external_id = r_external_id",
+                users = dialect::row_source(1, AddresseesOf::COLUMNS),
+            )),
+            by_id: select("challenge", ", r_number", &format!("{ids} CROSS JOIN"), "challenges.id = r_id"),
             of_tenant: page("challenges_of_tenant", "$2 IS NULL"),
             of_client: page("challenges_of_client", "$2 IS NULL AND challenges.client_id = $4"),
             of_user: page(
@@ -76,26 +102,55 @@ impl Statements {
     }
 }
 
-pub(super) async fn addressees(
-    database: &Database,
-    tenant_id: TenantId,
-    external_id: &str,
-) -> Result<Option<Addressees>, StoreError> {
-    // One statement: user and devices are seen at one moment, so that the version is that of these devices.
-    let addressees = query(
-        "-- addressees
-        SELECT users.id AS id, external_id, display_name, devices_version, locked_until, devices.id AS device_id,
-            uv_thumbprint, push, push_channel AS channel, push_token_gone, push_undeliverable, push_undeliverable_at
-        FROM users
-        LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
-            AND devices.status = 'active' AND devices.purpose = 'approval'
-        WHERE users.tenant_id = $1 AND users.external_id = $2
-        ORDER BY devices.id",
-    );
-    let rows = database.fetch_all(addressees.bind(tenant_id.as_uuid()).bind(external_id)).await?;
-    let Some(first) = rows.first().map(|row| Columns::new("users", row)) else { return Ok(None) };
+/// A user with the devices that may answer, by tenant and `external_id`.
+pub(in super::super) struct AddresseesOf;
+
+impl Lookup for AddresseesOf {
+    type Key = (TenantId, String);
+    type Found = Addressees;
+
+    const COLUMNS: &'static rows::Columns =
+        &[("r_tenant_id", Type::Id), ("r_external_id", Type::Text), (NUMBER, Type::Integer)];
+
+    fn statement(statements: &super::super::Statements) -> &Statement {
+        &statements.challenges.read.addressees
+    }
+
+    fn cells((tenant_id, external_id): &Self::Key) -> Value {
+        json!({"r_tenant_id": rows::id(*tenant_id), "r_external_id": external_id})
+    }
+
+    fn read(rows: &[Row]) -> Result<Addressees, StoreError> {
+        addressees(rows)
+    }
+}
+
+/// A challenge by its id.
+pub(in super::super) struct ChallengeById;
+
+impl Lookup for ChallengeById {
+    type Key = ChallengeId;
+    type Found = ChallengeRecord;
+
+    const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), (NUMBER, Type::Integer)];
+
+    fn statement(statements: &super::super::Statements) -> &Statement {
+        &statements.challenges.read.by_id
+    }
+
+    fn cells(id: &ChallengeId) -> Value {
+        json!({"r_id": rows::id(*id)})
+    }
+
+    fn read(rows: &[Row]) -> Result<ChallengeRecord, StoreError> {
+        record(&reader::only(rows, "challenges")?)
+    }
+}
+
+fn addressees(rows: &[Row]) -> Result<Addressees, StoreError> {
+    let first = reader::only(rows, "users")?;
     let mut devices = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         let row = Columns::new("users", row);
         if let Some(device_id) = row.optional_id("device_id")? {
             let has_uv_key = row.optional_text("uv_thumbprint")?.is_some();
@@ -109,7 +164,8 @@ pub(super) async fn addressees(
             });
         }
     }
-    Ok(Some(Addressees {
+    devices.sort_by_key(|device: &Addressee| device.device_id);
+    Ok(Addressees {
         user: UserName {
             id: first.id("id")?,
             external_id: first.text("external_id")?,
@@ -118,7 +174,7 @@ pub(super) async fn addressees(
         devices_version: first.integer("devices_version")?,
         locked_until: first.optional_time("locked_until")?,
         devices,
-    }))
+    })
 }
 
 /// Where the device is rung; nowhere if that cannot be read: it still pulls, and nobody's sign-in fails for it.
@@ -127,11 +183,6 @@ fn push(row: &Columns<'_>, device_id: DeviceId) -> PushBinding {
         tracing::error!(%device_id, "a device's push binding in the database cannot be read");
         PushBinding::None
     })
-}
-
-pub(super) async fn challenge(database: &Database, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
-    let by_id = query(&database.statements.challenges.read.by_id).bind(id.as_uuid());
-    database.fetch_optional(by_id).await?.as_ref().map(record).transpose()
 }
 
 pub(super) async fn challenges(
@@ -156,11 +207,10 @@ pub(super) async fn challenges(
         // Without a time the status is the stored one.
         .bind(filter.now.map_or(i64::MIN, Timestamp::as_millis))
         .bind(i64::from(page.limit));
-    database.fetch_all(page).await?.iter().map(record).collect()
+    database.fetch_all(page).await?.iter().map(|row| record(&Columns::new("challenges", row))).collect()
 }
 
-fn record(row: &Row) -> Result<ChallengeRecord, StoreError> {
-    let row = Columns::new("challenges", row);
+fn record(row: &Columns<'_>) -> Result<ChallengeRecord, StoreError> {
     let jws = row.text("jws")?;
     let evidence = match (row.optional_text("response")?, row.optional_text("binding")?) {
         (Some(response), Some(binding)) => Some(Evidence { challenge: jws.clone(), response, binding }),
