@@ -10,6 +10,7 @@ mod barrier;
 mod canaries;
 mod command_line;
 mod demo;
+mod deployment;
 mod devices;
 mod enrollment;
 mod forgery;

@@ -150,18 +150,24 @@ async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliErr
 }
 
 async fn revoke(context: &Context, desk: &Desk, id: &str, tenant: &str) -> Result<(), CliError> {
-    let not_found = || CliError::Failed(format!("there is no API client {id} in this tenant"));
+    let id: ApiClientId = id.parse().map_err(|_| not_found(&id))?;
+    end(desk, id, tenant).await?;
+    say(context, &json!({"client_id": id, "revoked": true}), &format!("API client {id} is revoked"));
+    Ok(())
+}
+
+/// Revokes an API client, if it is not yet.
+///
+/// # Errors
+/// [`CliError`]: also if there is none.
+pub async fn end(desk: &Desk, id: ApiClientId, tenant: &str) -> Result<(), CliError> {
     let tenant = desk.tenant(tenant).await?;
-    let client_id: ApiClientId = id.parse().map_err(|_| not_found())?;
-    match desk.store.revoke_api_client(desk.stamp(tenant.id), client_id).await? {
-        RevokeApiClientOutcome::Revoked | RevokeApiClientOutcome::AlreadyRevoked => {
-            say(
-                context,
-                &json!({"client_id": client_id, "revoked": true}),
-                &format!("API client {client_id} is revoked"),
-            );
-            Ok(())
-        }
-        RevokeApiClientOutcome::NotFound => Err(not_found()),
+    match desk.store.revoke_api_client(desk.stamp(tenant.id), id).await? {
+        RevokeApiClientOutcome::Revoked | RevokeApiClientOutcome::AlreadyRevoked => Ok(()),
+        RevokeApiClientOutcome::NotFound => Err(not_found(&id)),
     }
+}
+
+fn not_found(id: &dyn std::fmt::Display) -> CliError {
+    CliError::Failed(format!("there is no API client {id} in this tenant"))
 }

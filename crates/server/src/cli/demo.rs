@@ -4,9 +4,11 @@
 //! API client are made by the functions behind the commands; everything after that is plain HTTP. Nothing is
 //! told that was not checked: the first thing that differs from what the protocol promises ends the demo with
 //! exit code 1 and says what was expected. It must never reach into the server past its public address.
+//! With `--deployment` the server is the one that the settings describe, wherever it runs: `deployment`.
 //! To add a chapter: a file beside `enrollment.rs`, its line in `tell`.
 
 mod approval;
+mod deployment;
 mod enrollment;
 mod house;
 mod identity_provider;
@@ -23,9 +25,32 @@ use std::{
 
 use countersign_simulator::phone::PhoneError;
 
-use self::{house::House, identity_provider::CallError, story::Story};
-use super::CliError;
+use self::{deployment::Ring, house::House, identity_provider::CallError, story::Story};
+use super::{CliError, Context};
 use crate::clock::{Clock as _, SystemClock};
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Let a sign-in be approved at the server that these settings describe and that runs already, through its public
+    /// URL, instead of at one of the demo's own. Adds a tenant `demo` to its database.
+    #[arg(long)]
+    deployment: bool,
+    /// A phone there, and the control port of the stand-in that rings it: apns=URL, fcm=URL or webpush=URL. May be given
+    /// again.
+    #[arg(long, value_name = "CHANNEL=URL", requires = "deployment")]
+    ring: Vec<Ring>,
+    /// How long to wait until that server is ready.
+    #[arg(long, value_name = "SECONDS", requires = "deployment", default_value_t = 60)]
+    wait_seconds: u16,
+}
+
+impl DemoArgs {
+    /// Whether it is about a server that runs already.
+    pub const fn is_at_deployment(&self) -> bool {
+        self.deployment
+    }
+}
 
 /// Why the demo ended early.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +83,38 @@ enum DemoError {
 /// # Errors
 /// [`CliError`]: what was expected and did not happen.
 pub async fn run(json: bool) -> Result<ExitCode, CliError> {
-    let began_at = SystemClock.now();
-    let stdout = io::stdout();
-    let is_terminal = stdout.is_terminal();
-    let out: Box<dyn io::Write + Send> = if json { Box::new(io::sink()) } else { Box::new(stdout) };
-    let mut story = Story::new(out, is_terminal);
+    let mut story = story(json);
     let outcome = tokio::select! {
         outcome = tell(&mut story) => outcome,
         // Dropping the story's future takes the temporary folder with it.
         _ = tokio::signal::ctrl_c() => return Err(CliError::Failed("interrupted".to_owned())),
     };
-    let milliseconds = SystemClock.now().millis_since(began_at);
+    end(json, &story, outcome)
+}
+
+/// Runs it at the server that the settings describe.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_at_deployment(context: &Context, arguments: &DemoArgs) -> Result<ExitCode, CliError> {
+    let mut story = story(context.json);
+    let outcome = tokio::select! {
+        outcome = deployment::tell(&mut story, context, &arguments.ring, arguments.wait_seconds) => outcome,
+        _ = tokio::signal::ctrl_c() => return Err(CliError::Failed("interrupted".to_owned())),
+    };
+    end(context.json, &story, outcome)
+}
+
+fn story(json: bool) -> Story {
+    let stdout = io::stdout();
+    let is_terminal = stdout.is_terminal();
+    let out: Box<dyn io::Write + Send> = if json { Box::new(io::sink()) } else { Box::new(stdout) };
+    Story::new(out, is_terminal)
+}
+
+fn end(json: bool, story: &Story, outcome: Result<(), DemoError>) -> Result<ExitCode, CliError> {
     if json {
+        let milliseconds = SystemClock.now().millis_since(story.began_at());
         let mut object =
             serde_json::json!({"ok": outcome.is_ok(), "steps": story.steps(), "milliseconds": milliseconds});
         if let (Err(error), Some(members)) = (&outcome, object.as_object_mut()) {
@@ -112,7 +157,6 @@ where
 }
 
 async fn tell(story: &mut Story) -> Result<(), DemoError> {
-    let began_at = SystemClock.now();
     story.title(
         "countersign: one approval through the whole house",
         "All on this machine: free ports, and a database that vanishes at the end.",
@@ -143,7 +187,5 @@ async fn tell(story: &mut Story) -> Result<(), DemoError> {
     proof.verify_again(story)?;
     drop(folder);
 
-    let seconds = SystemClock.now().millis_since(began_at) as f64 / 1_000.0;
-    story.end(&format!("Every step happened as told, in {seconds:.1} s."))?;
-    Ok(())
+    Ok(story.end()?)
 }

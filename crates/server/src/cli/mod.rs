@@ -10,6 +10,8 @@ pub mod config;
 pub mod demo;
 pub mod device;
 pub mod doctor;
+pub mod health;
+pub mod keys;
 pub mod migrate;
 pub mod policy;
 pub mod serve;
@@ -53,7 +55,7 @@ enum Command {
     /// Run the server.
     Serve,
     /// Watch one sign-in after another go through a server on this machine.
-    Demo,
+    Demo(demo::DemoArgs),
     /// Organisations.
     #[command(subcommand)]
     Tenant(tenant::Command),
@@ -68,6 +70,11 @@ enum Command {
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
+    /// The server's private keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Ask whether the server of these settings is ready: exit code 0 or 1.
+    Health(health::HealthArgs),
     /// Look whether this configuration can ring a phone, and if not, why.
     Doctor,
     /// A command-line authenticator, for development.
@@ -133,7 +140,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
     let _already_installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match arguments.command {
         // These two need no settings of the server.
-        Command::Demo => return demo::run(arguments.json).await,
+        Command::Demo(ref demo) if !demo.is_at_deployment() => return demo::run(arguments.json).await,
         Command::Device(device) => return device::run(device, arguments.json).await,
         _ => {}
     }
@@ -147,8 +154,11 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Config(command) => config::run(&context, command),
+        Command::Keys(command) => keys::run(&context, command),
+        Command::Health(arguments) => health::run(&context, arguments).await,
         Command::Doctor => doctor::run(&context).await,
-        Command::Demo | Command::Device(_) => Ok(ExitCode::SUCCESS),
+        Command::Demo(arguments) => demo::run_at_deployment(&context, &arguments).await,
+        Command::Device(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -4,6 +4,7 @@
 //! from files or the environment and print as `[redacted]`. Nothing else in the program reads the environment.
 //! To add a setting: a line in `default.toml`, a field here; `docs/configuration.md` is checked against both.
 
+mod password;
 mod push;
 
 use std::{
@@ -112,6 +113,8 @@ pub enum LogFormat {
 pub struct Database {
     /// `sqlite://PATH` or `postgres://…`. May hold a password.
     pub url: String,
+    /// The password alone; empty: the URL has it. By now it is in the URL.
+    pub password_file: PathBuf,
     /// Connections for reading.
     pub read_connections: u32,
 }
@@ -189,7 +192,11 @@ impl Settings {
                 .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
             layers = layers.merge(Toml::string(&text));
         }
-        let settings = Self::from_figment(&layers.merge(environment))?;
+        let mut settings = Self::from_figment(&layers.merge(environment))?;
+        let database = &mut settings.database;
+        if !database.password_file.as_os_str().is_empty() {
+            database.url = password::insert(&database.url, &database.password_file)?;
+        }
         Ok(Self { source: file.map(Path::to_owned), ..settings })
     }
 

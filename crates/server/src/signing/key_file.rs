@@ -179,13 +179,20 @@ pub(super) fn open_or_create(
 
 fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
-    let mode = fs::metadata(path).map_err(failed)?.mode();
-    if mode & 0o077 != 0 {
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if is_too_open(metadata.uid(), metadata.mode()) {
         return Err(KeyFileError::TooOpen { path: path.to_owned() });
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
     let file: KeyFile = serde_json::from_str(&text).map_err(|_| KeyFileError::corrupt(path))?;
     if file.is_sound() { Ok(file) } else { Err(KeyFileError::corrupt(path)) }
+}
+
+/// Private is what only its owner can use. systemd hands a credential to a service as root's, readable through an access
+/// list, which shows as the group's read bit: nobody but root can have made such a file.
+const fn is_too_open(owner: u32, mode: u32) -> bool {
+    let is_credential = owner == 0 && mode & 0o777 == 0o440;
+    mode & 0o077 != 0 && !is_credential
 }
 
 fn create(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
@@ -260,6 +267,20 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "{").unwrap();
         assert!(matches!(open(&path), Err(KeyFileError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_credential_of_systemd_is_private_enough_and_nothing_else_of_a_group_is() {
+        for (owner, mode, expected) in [
+            (0, 0o100_440, false),
+            (0, 0o100_400, false),
+            (1_000, 0o100_600, false),
+            (1_000, 0o100_440, true),
+            (0, 0o100_640, true),
+            (0, 0o100_444, true),
+        ] {
+            assert_eq!(is_too_open(owner, mode), expected, "{owner} {mode:o}");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(super) async fn tell(story: &mut Story, page: &IdentityProvider, phone: &Pho
     story.step("Ada signs in. The page asks the server, shows her a number, and waits: one call, held open.")?;
     let (id, number, pending) = ask(story, page, phone).await?;
     let held = Held::begin(page, id);
-    let challenge = show(story, phone, pending).await?;
+    let challenge = show_pulled(story, phone, pending).await?;
 
     story.step(&format!(
         "Ada reads {number} on the page and types it. The phone signs \"approve\" over what it showed."
@@ -115,19 +115,24 @@ async fn ask(
     Ok((created.challenge.id, number, pending))
 }
 
-async fn show(story: &mut Story, phone: &Phone, pending: PendingSet) -> Result<VerifiedChallenge, DemoError> {
+async fn show_pulled(story: &mut Story, phone: &Phone, pending: PendingSet) -> Result<VerifiedChallenge, DemoError> {
     story.step("The phone verifies the server's signature, and shows only what is signed:")?;
     let challenge = verify(phone, pending).await?;
+    show(story, phone, &challenge)?;
+    Ok(challenge)
+}
+
+/// Tells what a phone shows of a verified challenge.
+pub(super) fn show(story: &mut Story, phone: &Phone, challenge: &VerifiedChallenge) -> Result<(), DemoError> {
     let claims = challenge.claims();
     let mut screen = words::question(claims);
     screen.push(words::task(claims));
     screen.push(words::deadline(claims, SystemClock.now()));
     story.screen(&screen)?;
-    let is_for_us = claims.aud == [phone.id().to_string()] && claims.iss == phone.registration().issuer;
+    let is_for_us = claims.aud.contains(&phone.id().to_string()) && claims.iss == phone.registration().issuer;
     story.check(is_for_us, "signed by its server, for this device and Ada, and not expired", "for somebody else")?;
     let is_secret = claims.verification.choices.is_none() && claims.verification.digits == Some(6);
-    story.check(is_secret, "the number is not in it: only the page knows it", "choices")?;
-    Ok(challenge)
+    story.check(is_secret, "the number is not in it: only the page knows it", "choices")
 }
 
 /// The newest waiting challenge, verified.

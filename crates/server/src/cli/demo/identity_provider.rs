@@ -56,8 +56,9 @@ impl CallError {
 
 impl IdentityProvider {
     pub(super) fn new(issuer: &str, api_key: String) -> Result<Self, CallError> {
-        // Loopback in plain HTTP: no proxy, and no search for certificates that this machine may not have.
-        let http = Client::builder().no_proxy().tls_certs_only([]).timeout(std::time::Duration::from_secs(60));
+        let http = Client::builder().no_proxy().timeout(std::time::Duration::from_secs(60));
+        // Loopback in plain HTTP: no search for certificates that this machine may not have.
+        let http = if issuer.starts_with("https://") { http } else { http.tls_certs_only([]) };
         Ok(Self { http: http.build()?, issuer: issuer.to_owned(), api_key, id: None })
     }
 

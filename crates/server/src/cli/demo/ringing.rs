@@ -38,7 +38,8 @@ pub(super) async fn tell(
         story.check(is_ours, &format!("{provider}'s stand-in took a push {millis} ms after the question"), &push)?;
         let payload = push.payload.to_string();
         let number = created.number.as_deref().unwrap_or_default();
-        let says_nothing = ["ada", "Ada", location, number].iter().all(|secret| !payload.contains(secret));
+        // Quoted, because random ids are hexadecimal, and so is Ada.
+        let says_nothing = ["\"ada\"", "Ada", location, number].iter().all(|secret| !payload.contains(secret));
         story.check(says_nothing, "it says where to look: no name, no place, no number", payload)?;
     }
 

@@ -6,7 +6,10 @@ use std::{
     io::{self, Write},
 };
 
+use countersign_proto::timestamp::Timestamp;
+
 use super::DemoError;
+use crate::clock::{Clock as _, SystemClock};
 
 const WIDTH: usize = 80;
 const INDENT: usize = 4;
@@ -16,16 +19,22 @@ pub(super) struct Story {
     out: Box<dyn Write + Send>,
     coloured: bool,
     steps: u32,
+    began_at: Timestamp,
 }
 
 impl Story {
     pub(super) fn new(out: Box<dyn Write + Send>, coloured: bool) -> Self {
-        Self { out, coloured, steps: 0 }
+        Self { out, coloured, steps: 0, began_at: SystemClock.now() }
     }
 
     /// How many steps have begun.
     pub(super) fn steps(&self) -> u32 {
         self.steps
+    }
+
+    /// When it began.
+    pub(super) fn began_at(&self) -> Timestamp {
+        self.began_at
     }
 
     /// Whether to paint.
@@ -43,8 +52,10 @@ impl Story {
         writeln!(self.out, "\n{title}")
     }
 
-    pub(super) fn end(&mut self, text: &str) -> io::Result<()> {
-        let text = self.paint("1;32", text);
+    /// The last line, if all went well.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        let seconds = SystemClock.now().millis_since(self.began_at) as f64 / 1_000.0;
+        let text = self.paint("1;32", &format!("Every step happened as told, in {seconds:.1} s."));
         writeln!(self.out, "\n{text}")?;
         self.out.flush()
     }
@@ -145,7 +156,7 @@ mod tests {
         story.step(&long).unwrap();
         story.screen(&[long.clone(), "short".to_owned()]).unwrap();
         story.check(true, &long, "").unwrap();
-        story.end("end").unwrap();
+        story.end().unwrap();
         String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
     }
 
