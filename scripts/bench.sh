@@ -1,208 +1,65 @@
 #!/usr/bin/env bash
 # Measures what docs/performance.md says, on this machine, and writes it there.
-# Usage: scripts/bench.sh
+# Usage: scripts/bench.sh [PART…]; without a part all of them:
+#   start sign-in paced waiters enroll overload cost large push
 #
-# Builds the release binaries, starts the stand-in of APNs on free ports of 127.0.0.1, and lets our sender and
-# h2load send to it in turns. It ends with an error if a single push was not accepted: a figure of a broken run is
-# none. To add a figure: a function that prints its part of the page, its marks there, its line at the end.
-# Must never leave a program or a temporary folder behind, and never put load on anything but loopback.
+# Builds the release programs and starts them on free ports of 127.0.0.1 and on databases of its own: a fresh SQLite
+# file, and a throw-away PostgreSQL (scripts/with-postgres.sh) with the durability that it has by default. It ends with
+# an error if anything went wrong in a run: a figure of a broken run is none. Nothing else should be running.
+#
+# BENCH_ROUNDS (5), BENCH_SECONDS (8, of each run), BENCH_WAITERS (10000), BENCH_LARGE (1000000), BENCH_DATABASES
+# ("sqlite postgres"), BENCH_BUILT (a folder with programs that are already built), BENCH_PAGE: to try it.
+#
+# To add a part: a function bench_PART in a file of scripts/bench/ that writes $folder/PART.md, its marks in the page,
+# its name in `parts`. Must never leave a program or a temporary folder behind, nor put load on anything but loopback.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-page=docs/performance.md
-rounds=5
-pushes=100000
-# As many as the dispatcher takes from the database at once.
-in_flight=256
-deadline_seconds=30
-
-scripts/ensure-build-tools.sh
-if ! command -v h2load >/dev/null; then
-    scripts/install-packages.sh apt:nghttp2-client dnf:nghttp2 apk:nghttp2 pacman:nghttp2 brew:nghttp2
-fi
-cargo build --locked --release --package countersign-load --package countersign-simulator
-built="${CARGO_TARGET_DIR:-target}/release"
-
-folder="$(mktemp -d "${TMPDIR:-/tmp}/countersign-bench.XXXXXX")"
-stand_in=""
-# shellcheck disable=SC2317 # called by the traps
-finish() {
-    trap '' INT TERM HUP
-    if [ -n "$stand_in" ]; then
-        kill -TERM "$stand_in" 2>/dev/null || true
-        wait "$stand_in" 2>/dev/null || true
+parts=(start sign-in paced waiters enroll overload cost large push)
+asked=("$@")
+if [ ${#asked[@]} -eq 0 ]; then asked=("${parts[@]}"); fi
+for part in "${asked[@]}"; do
+    if ! printf '%s\n' "${parts[@]}" | grep -qxF -- "$part"; then
+        echo "bench: no part $part; there are: ${parts[*]}" >&2
+        exit 2
     fi
-    rm -rf "$folder"
-}
+done
+read -r -a databases <<<"${BENCH_DATABASES:-sqlite postgres}"
+if [ "${asked[*]}" != push ] && [ -z "${BENCH_INSIDE:-}" ] && [[ " ${databases[*]} " == *" postgres "* ]]; then
+    # DATABASE_URL of the caller is not for us: the cluster must be one of our own, with its defaults.
+    DATABASE_URL="" BENCH_INSIDE=1 exec scripts/with-postgres.sh "$PWD/scripts/bench.sh" "${asked[@]}"
+fi
+
+page="${BENCH_PAGE:-docs/performance.md}"
+rounds="${BENCH_ROUNDS:-5}"
+seconds="${BENCH_SECONDS:-8}"
+log_filter=warn
+folder="$(mktemp -d "${TMPDIR:-/tmp}/countersign-bench.XXXXXX")"
+for file in common push sign-in held database; do
+    # shellcheck source=/dev/null
+    source "scripts/bench/$file.sh"
+done
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Starts the stand-in of APNs, and waits until it has said in one line of JSON that it is ready.
-start_apns() {
-    local waited=0
-    : >"$folder/apns.json"
-    # It only counts what comes: remembering is not what is measured. Its checks stay on.
-    "$built/countersign-simulator" apns --history 0 --json >"$folder/apns.json" 2>"$folder/apns.log" </dev/null &
-    stand_in=$!
-    until grep -q '}$' "$folder/apns.json"; do
-        if [ "$waited" -ge $((deadline_seconds * 20)) ] || ! kill -0 "$stand_in" 2>/dev/null; then
-            echo "bench: the stand-in did not start:" >&2
-            cat "$folder/apns.log" >&2
-            return 1
-        fi
-        sleep 0.05
-        waited=$((waited + 1))
-    done
-}
+# The held reads of both sides are files; the limit of the shell is usually 1,024.
+ulimit -n "$(ulimit -Hn)"
+scripts/ensure-build-tools.sh
+if ! command -v jq >/dev/null; then scripts/install-packages.sh apt:jq dnf:jq apk:jq pacman:jq brew:jq; fi
+if [ -n "${BENCH_BUILT:-}" ]; then
+    built="$BENCH_BUILT"
+else
+    cargo build --locked --release --package countersign --package countersign-load --package countersign-simulator
+    built="${CARGO_TARGET_DIR:-target}/release"
+fi
 
-# Reads numbers, one a line; prints "MEDIAN (SMALLEST–LARGEST)" with that many digits behind the point.
-spread() {
-    sort -n | awk -v digits="$1" '{ n[NR] = $1 } END {
-        median = NR % 2 ? n[(NR + 1) / 2] : (n[NR / 2] + n[NR / 2 + 1]) / 2
-        printf "%.*f (%.*f–%.*f)\n", digits, median, digits, n[1], digits, n[NR] }'
-}
-
-# Runs a command; adds what it printed to FILE.out, and to FILE.cpu the microseconds of the processor that it and
-# the stand-in took per push. The latter are 0 where there is no /proc.
-measure() {
-    local file="$folder/$1" before after spent
-    shift
-    before="$(stand_in_ticks)"
-    TIMEFORMAT='%U %S'
-    { time "$@" >>"$file.out" 2>"$file.err" </dev/null; } 2>"$file.time" || {
-        cat "$file.out" "$file.err" >&2
-        return 1
-    }
-    after="$(stand_in_ticks)"
-    spent=$((after - before))
-    awk -v spent="$spent" -v hertz="$(getconf CLK_TCK)" -v pushes="$pushes" \
-        '{ print ($1 + $2) * 1e6 / pushes, spent / hertz * 1e6 / pushes }' "$file.time" >>"$file.cpu"
-}
-
-stand_in_ticks() {
-    if [ -r "/proc/$stand_in/stat" ]; then
-        awk '{ print $14 + $15 }' "/proc/$stand_in/stat"
-    else
-        echo 0
-    fi
-}
-
-# One run of h2load with so many requests and so many of them at once; its requests per second.
-h2load_run() {
-    local name="$1" requests="$2" at_once="$3" said
-    measure "$name" h2load --clients=1 --requests="$requests" --max-concurrent-streams="$at_once" \
-        --data="$folder/body" "${headers[@]}" "$url"
-    said="$(tail -n 20 "$folder/$name.out")"
-    if ! grep -q "^status codes: $requests 2xx, " <<<"$said"; then
-        echo "bench: h2load was refused: $said" >&2
-        return 1
-    fi
-    sed -n -E 's/^finished in .*, ([0-9.]+) req\/s,.*/\1/p' <<<"$said"
-}
-
-# The number of MEMBER in our JSON output.
-member() {
-    sed -n -E "s/.*\"$1\":([0-9.]+).*/\1/p" "$folder/ours.out"
-}
-
-machine() {
-    local model=""
-    if [ -r /proc/cpuinfo ]; then
-        model="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    elif command -v sysctl >/dev/null; then
-        model="$(sysctl -n machdep.cpu.brand_string)"
-    fi
-    echo "$(getconf _NPROCESSORS_ONLN) cores, ${model:-processor unknown}, $(uname -sm)"
-}
-
-# What else the machine was doing, where it tells: a figure of a busy machine is too low.
-load_average() {
-    if [ -r /proc/loadavg ]; then cut -d ' ' -f 1 /proc/loadavg; else echo unknown; fi
-}
-
-commit() {
-    local id
-    id="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
-    if git diff --quiet HEAD -- crates Cargo.toml Cargo.lock 2>/dev/null; then echo "$id"; else echo "$id, with changes"; fi
-}
-
-push() {
-    local at_once best=0 best_at=0 figure round busy
+if [ "${asked[*]}" != push ]; then make_keys; fi
+for part in "${asked[@]}"; do
+    say "$part"
     busy="$(load_average)"
-    start_apns
-    "$built/countersign-load" request --stand-in "$folder/apns.json" --body "$folder/body" >"$folder/request"
-    headers=()
-    {
-        read -r url
-        while IFS= read -r line; do headers+=("--header=$line"); done
-    } <"$folder/request"
-
-    # How many at once suits h2load best, for a comparison on its own terms.
-    for at_once in 10 32 100 256 1000; do
-        figure="$(h2load_run search "$pushes" "$at_once")"
-        echo "bench: h2load, $at_once at once: $figure/s" >&2
-        if awk "BEGIN { exit !($figure > $best) }"; then best="$figure" best_at="$at_once"; fi
-    done
-
-    for ((round = 1; round <= rounds; round++)); do
-        measure ours "$built/countersign-load" push --stand-in "$folder/apns.json" --json \
-            --pushes "$pushes" --in-flight "$in_flight"
-        member accepted_per_second | tail -n 1 >>"$folder/ours.figures"
-        h2load_run same "$pushes" "$in_flight" >>"$folder/same.figures"
-        h2load_run best "$pushes" "$best_at" >>"$folder/best.figures"
-        echo "bench: round $round: ours $(tail -n 1 "$folder/ours.figures")/s, h2load $(tail -n 1 "$folder/same.figures")/s," \
-            "with $best_at at once $(tail -n 1 "$folder/best.figures")/s" >&2
-    done
-    if [ "$(member connections | sort -u)" != 1 ]; then
-        echo "bench: a run took more than one connection" >&2
-        return 1
-    fi
-    push_section "$best_at" "$busy"
-}
-
-# The figures of one row: pushes per second, and the processor's time at both ends.
-row() {
-    local name="$1" text="$2" latency="$3"
-    echo "| $text | $(spread 0 <"$folder/$name.figures") | $latency |" \
-        "$(cut -d ' ' -f 1 "$folder/$name.cpu" | spread 1) | $(cut -d ' ' -f 2 "$folder/$name.cpu" | spread 1) |"
-}
-
-median() {
-    spread 3 | cut -d ' ' -f 1
-}
-
-push_section() {
-    local best_at="$1" busy="$2" ours same best
-    ours="$(median <"$folder/ours.figures")"
-    same="$(median <"$folder/same.figures")"
-    best="$(median <"$folder/best.figures")"
-    cat <<END
-Measured on $(date -u +%Y-%m-%d): $(machine); commit $(commit); $(rustc --version | cut -d ' ' -f 1,2); $(h2load --version); load average before it began: $busy. $rounds rounds of $pushes pushes each.
-
-| one connection | pushes per second | latency, ms | processor time per push here, µs | at the stand-in, µs |
-|---|---|---|---|---|
-$(row ours "our sender, $in_flight in flight" "p50 $(member p50 | spread 1), p99 $(member p99 | spread 1)")
-$(row same "h2load, $in_flight in flight" "–")
-$(row best "h2load, $best_at in flight, its best of one try each" "–")
-
-Our sender does $(ratio "$ours" "$same") of what h2load does with as many in flight, and $(ratio "$ours" "$best") of its best try. The aims are 5,000 pushes per second and half of h2load.
-END
-}
-
-ratio() {
-    awk "BEGIN { printf \"%.0f %%\", 100 * $1 / $2 }"
-}
-
-# Replaces what stands between two marks of the page.
-write_section() {
-    local name="$1" file="$2"
-    awk -v begin="<!-- bench $name begin -->" -v end="<!-- bench $name end -->" -v file="$file" '
-        $0 == begin { print; print ""; while ((getline line < file) > 0) print line; print ""; skips = 1; next }
-        $0 == end { skips = 0 }
-        !skips { print }' "$page" >"$folder/page"
-    cat "$folder/page" >"$page"
-}
-
-push >"$folder/push.md"
-write_section push "$folder/push.md"
-cat "$folder/push.md"
+    began="$(now_millis)"
+    "bench_${part//-/_}"
+    write_section "$part"
+    cat "$folder/$part.md"
+    say "$part took $((($(now_millis) - began) / 1000)) s"
+done

@@ -74,3 +74,19 @@ pub(crate) async fn run(arguments: Args, json: bool) -> Result<(), LoadError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::false_server::{FalseServer, Fault};
+
+    #[tokio::test]
+    async fn a_storm_enrolls_so_many() {
+        let server = FalseServer::start(Fault::Nothing).await;
+        let target = Arc::new(Target::find(&server.arguments()).await.unwrap());
+        let enrolled = enroll_in_flows(&target, 30, 4, Confirmation::None).await.unwrap();
+        assert_eq!(enrolled.len(), 30);
+        let arguments = Args { server: server.arguments(), enrollments: 5, flows: 8, confirmation: Confirmation::None };
+        run(arguments, true).await.unwrap();
+    }
+}

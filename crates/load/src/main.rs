@@ -156,4 +156,22 @@ mod tests {
         }
         assert!(!is_taken("countersign-load push"), "there is no default for whom to send to");
     }
+
+    #[test]
+    fn sign_ins_need_a_server_on_this_machine_and_have_one_end_and_one_pace() {
+        let at = "--url http://127.0.0.1:8080 --api-key-file key";
+        let takes = |rest: &str| is_taken(format!("countersign-load sign-in {at} {rest}").trim_end());
+        assert!(takes(""));
+        assert!(takes("--device-url http://127.0.0.1:8081 --pid 1 --flows 256 --sign-ins 9 --warm-up 0 --threads 1"));
+        assert!(takes("--rate 300 --arrivals poisson --seed 7 --seconds 30 --users 5000 --json"));
+        for wrong in
+            ["--sign-ins 1 --seconds 1", "--arrivals poisson", "--rate 0", "--rate x", "--flows 0", "--seconds 0"]
+        {
+            assert!(!takes(wrong), "{wrong}");
+        }
+        assert!(!is_taken("countersign-load sign-in --url http://192.0.2.1:80 --api-key-file key"));
+        assert!(!is_taken("countersign-load sign-in --url http://127.0.0.1:80"), "who calls must be said");
+        assert!(is_taken("countersign-load waiters --url http://127.0.0.1:1 --api-key-file k --who devices"));
+        assert!(is_taken("countersign-load floor --database sqlite:///tmp/a.db"));
+    }
 }

@@ -286,3 +286,31 @@ impl Figures {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::false_server::{FalseServer, Fault};
+
+    async fn overload_at(fault: Fault) -> Result<(), LoadError> {
+        let server = FalseServer::start(fault).await;
+        run(Args { server: server.arguments(), flows: 10, seconds: 1 }, true).await
+    }
+
+    #[tokio::test]
+    async fn who_is_shed_asks_again_and_is_counted() {
+        let server = FalseServer::start(Fault::Sheds).await;
+        let target = Arc::new(Target::find(&server.arguments()).await.unwrap());
+        let devices = Arc::new(population::enroll(&target, 10).await.unwrap());
+        let until = target.began.elapsed() + Duration::from_secs(1);
+        let seen = overload(&target, &devices, 10, until).await.unwrap();
+        assert!(!seen.shed.is_empty() && !seen.signed_in.is_empty());
+        assert_eq!(seen.longest_retry_after, Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn an_overload_that_sheds_nothing_or_errs_is_none() {
+        assert!(overload_at(Fault::Nothing).await.unwrap_err().to_string().contains("no overload"));
+        assert!(overload_at(Fault::Errors).await.is_err());
+    }
+}

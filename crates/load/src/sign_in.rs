@@ -226,3 +226,6 @@ async fn drive(load: &Arc<Load>, server: Option<Process>) -> Result<Figures, Loa
         verified: 0,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! What the tests share: a stand-in in this process, described in a file as its program would.
+//! What the tests share: a stand-in in this process, described in a file as its program would; a false server.
+
+pub(crate) mod false_server;
 
 use countersign_simulator::apns::{DeveloperKey, Handle, Options, start};
 use serde_json::json;

@@ -272,3 +272,27 @@ async fn collect(mut held: Held) -> Result<Vec<Woken>, LoadError> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::false_server::{FalseServer, Fault};
+
+    async fn wait_at(fault: Fault, who: Who) -> Result<(), LoadError> {
+        let server = FalseServer::start(fault).await;
+        run(Args { server: server.arguments(), waiters: 20, flows: 4, who }, true).await
+    }
+
+    #[tokio::test]
+    async fn all_devices_and_all_callers_are_woken_with_what_they_wait_for() {
+        wait_at(Fault::Nothing, Who::Both).await.unwrap();
+        wait_at(Fault::Nothing, Who::Callers).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_is_told_something_else_or_too_soon_fails_the_run() {
+        for fault in [Fault::Hasty, Fault::Denies, Fault::OldEvidence] {
+            assert!(wait_at(fault, Who::Callers).await.is_err(), "{fault:?}");
+        }
+    }
+}
