@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 scripts/ensure-build-tools.sh
 cargo test --locked --workspace --no-run --test it
 COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
-    cargo test --locked --workspace --test it -- proof:: --nocapture --test-threads=1
+    cargo test --locked --workspace --test it -- proof:: nodes:: --nocapture --test-threads=1

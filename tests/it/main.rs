@@ -18,6 +18,7 @@ mod held_reads;
 mod locks;
 mod log;
 mod lost_replies;
+mod nodes;
 mod operations;
 mod process;
 mod proof;

@@ -2,7 +2,7 @@
 //!
 //! Used by `countersign serve`, the demo and the tests alike: what is tested is what runs.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use countersign_core::{
@@ -70,6 +70,7 @@ pub struct Running {
     handles: Vec<Handle<SocketAddr>>,
     servers: Vec<JoinHandle<std::io::Result<()>>>,
     workers: Vec<JoinHandle<()>>,
+    drain: Duration,
     grace: Duration,
 }
 
@@ -89,6 +90,8 @@ pub async fn open_store(settings: &Settings, clock: &dyn Clock, entropy: &dyn En
     let waiters = Waiters::new(settings.server.max_held_reads);
     let options = countersign_store::Options {
         read_connections: settings.database.read_connections,
+        migrate: settings.database.migrate,
+        allow_unverified_tls: settings.database.allow_unverified_tls,
         ..countersign_store::Options::default()
     };
     let sink: Arc<Waiters> = Arc::clone(&waiters);
@@ -174,8 +177,9 @@ pub async fn start(
         )?);
         handles.push(handle);
     }
+    let drain = Duration::from_secs(settings.server.drain_seconds);
     let grace = Duration::from_secs(settings.server.shutdown_seconds);
-    Ok(Running { address, metrics_address, app, stop, handles, servers, workers, grace })
+    Ok(Running { address, metrics_address, app, stop, handles, servers, workers, drain, grace })
 }
 
 fn spawn_workers(app: &Arc<App>, stopping: &Stopping) -> Vec<JoinHandle<()>> {
@@ -200,6 +204,22 @@ async fn load_tls(settings: &Settings) -> Result<Option<RustlsConfig>, ServeErro
 }
 
 impl Running {
+    /// Leaves before the stop: `/readyz` says so at once, and everything is still served for
+    /// `server.drain_seconds`, or until `cut_short` is there, so that whoever balances has time to notice and no
+    /// request meets a closed port.
+    ///
+    /// Held reads go on. Were they ended now, their callers would ask again while the balancer still sends them here,
+    /// and so in a circle as fast as they can; at the end of this they ask again once, elsewhere.
+    pub async fn drain(&self, cut_short: impl Future<Output = ()>) {
+        if self.drain.is_zero() {
+            return;
+        }
+        self.app.readiness.leave();
+        tracing::info!(seconds = self.drain.as_secs(), "draining");
+        // Either way it is over.
+        let _asked_again = tokio::time::timeout(self.drain, cut_short).await;
+    }
+
     /// Stops: held reads end at once with what is true, requests in flight finish (for a bounded time), then the
     /// writer's batches. Nothing acknowledged is lost even without this: acknowledged means durable.
     pub async fn stop(self) {

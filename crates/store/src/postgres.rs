@@ -5,6 +5,7 @@
 #![expect(clippy::duplicate_mod, reason = "one text for two databases: see the crate's documentation")]
 
 mod dialect;
+mod tls;
 mod wakes;
 
 #[path = "sql/api_clients.rs"]
@@ -29,6 +30,8 @@ mod locks;
 mod notifications;
 #[path = "sql/reader.rs"]
 mod reader;
+#[path = "sql/schema.rs"]
+mod schema;
 #[path = "sql/statements.rs"]
 mod statements;
 #[path = "sql/system.rs"]
@@ -69,14 +72,15 @@ type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 
 /// Opens the database at `url` (`postgres://…`).
 pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
-    let base = PgConnectOptions::from_str(url)?.disable_statement_logging().application_name("countersign");
+    let base = tls::verified(PgConnectOptions::from_str(url)?, url, options.allow_unverified_tls)?;
+    let base = base.application_name("countersign");
+    let base = if options.log_statements { base } else { base.disable_statement_logging() };
     // sqlx logs the database's notices; the migrator's "already exists, skipping" is one at each start.
     let base = base.options([("client_min_messages", "warning")]);
     let mut connection = tokio::time::timeout(options.connect_timeout, base.connect())
         .await
         .map_err(|_| ConnectError::Unreachable("no answer in time".to_owned()))??;
-    // Not `run`: its future is not known to be `Send`.
-    dialect::MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    schema::prepare(&mut connection, options.migrate).await?;
     connection.close().await?;
 
     // A migration may take long; a statement of the program may not.

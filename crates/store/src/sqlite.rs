@@ -29,6 +29,8 @@ mod locks;
 mod notifications;
 #[path = "sql/reader.rs"]
 mod reader;
+#[path = "sql/schema.rs"]
+mod schema;
 #[path = "sql/statements.rs"]
 mod statements;
 #[path = "sql/system.rs"]
@@ -78,8 +80,7 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     // sqlx's migrator takes no lock on SQLite: of concurrent starters some would fail.
     let lock = file::lock_for_migration(&path).await?;
     let mut connection = writing.connect().await?;
-    // Not `run`: its future is not known to be `Send`.
-    dialect::MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    schema::prepare(&mut connection, options.migrate).await?;
     connection.close().await?;
     drop(lock);
 

@@ -112,3 +112,65 @@ async fn a_lost_notification_is_made_good_by_the_next_poll() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_listener_that_is_cut_off_costs_no_answer_and_listens_again() {
+    let app = TestApp::start(Db::Postgres).await;
+    let second = app.second_node().await;
+    let idp = app.admin().await;
+    idp.enroll("ada").await;
+    let there = idp.at(&second.http);
+    let cut = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    for _ in 0..5 {
+        until_all_listen(&app, 2).await;
+        let challenge = idp.plain_challenge("ada").await;
+        let caller = there.hold(&format!("{}?wait=50", path_of(&challenge)));
+        second.until_held(1).await;
+        assert_eq!(app.database.number(cut).await, 2);
+        idp.post_empty(&format!("{}/cancel", path_of(&challenge))).await.ok(200);
+        assert_eq!(poll_until_ended(&second, caller).await.ok(200)["status"], "cancelled");
+    }
+    until_all_listen(&app, 2).await;
+    let challenge = idp.plain_challenge("ada").await;
+    let caller = there.hold(&format!("{}?wait=50", path_of(&challenge)));
+    second.until_held(1).await;
+    idp.post_empty(&format!("{}/cancel", path_of(&challenge))).await.ok(200);
+    assert_eq!(caller.await.unwrap().ok(200)["status"], "cancelled", "by the notification: nobody has polled");
+    second.stop().await;
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_revoked_on_one_node_ends_what_another_holds_and_is_refused_there_at_once() {
+    both(async |app| {
+        let second = app.second_node().await;
+        let idp = app.admin().await;
+        let there = idp.at(&second.http);
+        let phone = idp.enroll("ada").await;
+        let challenge = idp.plain_challenge("ada").await;
+        let token = phone.sign_response(&phone.only_pending().await, &Answer::approve(None)).unwrap();
+        let seen = hold_inbox(&second.http, &phone, 0, None).await.unwrap();
+        let device = hold_inbox(&second.http, &phone, 50, Some(seen.header("etag")));
+        let caller = there.hold(&format!("{}?wait=50", path_of(&challenge)));
+        second.until_held(2).await;
+        idp.delete(&format!("/v1/devices/{}", phone.device_id())).await.ok(200);
+        hold_inbox(&second.http, &phone, 0, None).await.unwrap().problem("device-not-active");
+        let response = phone.at(&second.http).respond_with(challenge["id"].as_str().unwrap(), &token).await;
+        response.problem("device-not-active");
+        poll_until_ended(&second, device).await.problem("device-not-active");
+        assert_eq!(poll_until_ended(&second, caller).await.ok(200)["status"], "cancelled");
+
+        // A key that is revoked while its read is held learns nothing more.
+        let phone = idp.enroll("ada").await;
+        let client = app.client("challenges").await;
+        let challenge = client.plain_challenge("ada").await;
+        let held = client.at(&second.http).hold(&format!("{}?wait=50", path_of(&challenge)));
+        second.until_held(1).await;
+        app.revoke_client(&client).await;
+        phone.deny(&phone.only_pending().await, None).await.unwrap();
+        poll_until_ended(&second, held).await.problem("unauthenticated");
+        second.stop().await;
+    })
+    .await;
+}

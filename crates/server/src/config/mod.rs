@@ -61,6 +61,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Reads held at once.
     pub max_held_reads: usize,
+    /// How long a node that is asked to leave goes on serving; 0: not at all.
+    pub drain_seconds: u64,
     /// How long a stop waits.
     pub shutdown_seconds: u64,
     /// TLS of our own.
@@ -117,6 +119,10 @@ pub struct Database {
     pub password_file: PathBuf,
     /// Connections for reading.
     pub read_connections: u32,
+    /// Whether a start brings the schema up to date.
+    pub migrate: bool,
+    /// Whether `sslmode` may be weaker than `verify-full` beyond loopback.
+    pub allow_unverified_tls: bool,
 }
 
 impl fmt::Debug for Database {
@@ -124,6 +130,8 @@ impl fmt::Debug for Database {
         f.debug_struct("Database")
             .field("url", &"[redacted]")
             .field("read_connections", &self.read_connections)
+            .field("migrate", &self.migrate)
+            .field("allow_unverified_tls", &self.allow_unverified_tls)
             .finish()
     }
 }

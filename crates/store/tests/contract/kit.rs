@@ -133,7 +133,8 @@ impl Database {
         sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
     }
 
-    async fn postgres_connection(&self) -> PgConnection {
+    /// A connection behind the store's back, to PostgreSQL.
+    pub(crate) async fn postgres_connection(&self) -> PgConnection {
         self.cluster.clone().unwrap().database(&self.name()).connect().await.unwrap()
     }
 

@@ -9,6 +9,7 @@ mod challenges;
 mod devices;
 mod enrollments;
 mod events;
+mod faults;
 mod kit;
 mod notifications;
 mod system;

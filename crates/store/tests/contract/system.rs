@@ -52,6 +52,32 @@ async fn an_altered_migration_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn who_may_not_migrate_refuses_a_schema_that_is_not_exactly_ours_and_leaves_it_alone() {
+    let only_reading = Options { migrate: false, ..kit::options() };
+    let open = async |database: &Database| {
+        database.open_with(only_reading.clone(), Arc::new(Wakes::default())).await.map(|_| ())
+    };
+    for database in Database::each().await {
+        let refused = open(&database).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Behind { version: 1 }), "{refused}");
+        assert!(refused.to_string().contains("countersign migrate"));
+        database.migrate_to_the_first().await;
+        let refused = open(&database).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Behind { version: 2 }), "{refused}");
+        assert_eq!(database.number("SELECT count(*) FROM _sqlx_migrations").await, 1);
+        database.open().await.close().await;
+        assert!(open(&database).await.is_ok());
+        database.tamper(FROM_THE_FUTURE).await;
+        let refused = open(&database).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::FromTheFuture { version: 9999 }), "{refused}");
+        let other = if database.is_postgres() { r"'\x00'" } else { "X'00'" };
+        database.tamper(&format!("UPDATE _sqlx_migrations SET checksum = {other} WHERE version = 1")).await;
+        let refused = open(&database).await.unwrap_err();
+        assert!(matches!(refused, ConnectError::Altered { version: 1 }), "{refused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_number_of_processes_may_start_at_once() {
     for _ in 0..5 {

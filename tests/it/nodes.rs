@@ -1,0 +1,12 @@
+//! Several nodes over one PostgreSQL, and what happens to them: leaving, restarts, a database that goes away, a COMMIT
+//! whose answer is lost, roles with few rights, TLS that is not what it should be.
+//!
+//! Nodes are processes wherever a process is what comes and goes. To add a fault: a module with the fault, a test that
+//! nothing is lost or done twice by it, and where a harness counts failures, one that shows that it can count.
+
+mod database_restart;
+mod database_tls;
+mod drain;
+mod lost_commits;
+mod roles;
+mod rolling_restart;
