@@ -1,9 +1,9 @@
 # Thin names for what the scripts and the binary do. `make` alone explains them.
-.PHONY: help demo test run check interop proof bench tools
+.PHONY: help demo test run check interop deploy-check proof bench tools
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n -E 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 demo: tools ## one sign-in from enrollment to offline verification, on this machine
 	@cargo build --locked --package countersign
@@ -20,6 +20,9 @@ check: ## format, lints, documents, licences, and the arrows between the crates
 
 interop: ## independent push clients against the stand-ins, and against what the server sends
 	@scripts/interop.sh
+
+deploy-check: ## image, compose file and unit without a container engine, up to an approval (docs/deploy.md)
+	@scripts/deploy-check.sh
 
 proof: tools ## the proofs in full (docs/proof.md); `make test` runs them small
 	@scripts/proof.sh
