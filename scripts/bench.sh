@@ -7,8 +7,9 @@
 # file, and a throw-away PostgreSQL (scripts/with-postgres.sh) with the durability that it has by default. It ends with
 # an error if anything went wrong in a run: a figure of a broken run is none. Nothing else should be running.
 #
-# BENCH_ROUNDS (5), BENCH_SECONDS (8, of each run), BENCH_WAITERS (10000), BENCH_LARGE (1000000), BENCH_DATABASES
-# ("sqlite postgres"), BENCH_BUILT (a folder with programs that are already built), BENCH_PAGE: to try it.
+# To try it: BENCH_ROUNDS (5), BENCH_SECONDS (8, of each run), BENCH_FLOWS ("64 128 256 512"), BENCH_RATE (300),
+# BENCH_WAITERS (10000), BENCH_ENROLLMENTS (4000), BENCH_OVERLOAD_FLOWS (8000), BENCH_LARGE (1000000), BENCH_PUSHES,
+# BENCH_DATABASES ("sqlite postgres"), BENCH_BUILT (a folder with programs that are already built), BENCH_PAGE.
 #
 # To add a part: a function bench_PART in a file of scripts/bench/ that writes $folder/PART.md, its marks in the page,
 # its name in `parts`. Must never leave a program or a temporary folder behind, nor put load on anything but loopback.

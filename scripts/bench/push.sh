@@ -109,7 +109,7 @@ bench_push() {
 }
 
 # The figures of one row: pushes per second, and the processor's time at both ends.
-row() {
+push_row() {
     local name="$1" text="$2" latency="$3"
     echo "| $text | $(spread 0 <"$folder/$name.figures") | $latency |" \
         "$(cut -d ' ' -f 1 "$folder/$name.cpu" | spread 1) | $(cut -d ' ' -f 2 "$folder/$name.cpu" | spread 1) |"
@@ -125,9 +125,9 @@ Measured on $(date -u +%Y-%m-%d): $(machine); commit $(commit); $(rustc --versio
 
 | one connection | pushes per second | latency, ms | processor time per push here, µs | at the stand-in, µs |
 |---|---|---|---|---|
-$(row ours "our sender, $in_flight in flight" "p50 $(member p50 | spread 1), p99 $(member p99 | spread 1)")
-$(row same "h2load, $in_flight in flight" "–")
-$(row best "h2load, $best_at in flight, its best of one try each" "–")
+$(push_row ours "our sender, $in_flight in flight" "p50 $(member p50 | spread 1), p99 $(member p99 | spread 1)")
+$(push_row same "h2load, $in_flight in flight" "–")
+$(push_row best "h2load, $best_at in flight, its best of one try each" "–")
 
 Our sender does $(ratio "$ours" "$same") of what h2load does with as many in flight, and $(ratio "$ours" "$best") of its best try. The aims are 5,000 pushes per second and half of h2load.
 END

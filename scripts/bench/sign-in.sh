@@ -5,6 +5,7 @@
 # The generator leaves the second core to the server.
 generator_threads=1
 paced_rate="${BENCH_RATE:-300}"
+flow_tries="${BENCH_FLOWS:-64 128 256 512}"
 
 sign_in() {
     local name="$1"
@@ -15,7 +16,7 @@ sign_in() {
 # How many flows suit the server best, of a few tries: sets flows.
 search_flows() {
     local kind="$1" try rate best=0
-    for try in 64 128 256 512; do
+    for try in $flow_tries; do
         sign_in "search-$kind-$try" --flows "$try" --users 1024
         rate="$(jq -r .sign_ins_per_second "$folder/search-$kind-$try.json")"
         say "$kind, $try flows: $rate/s"
@@ -82,7 +83,7 @@ sign_in_section() {
     echo
     heading "closed loop"
     columns sign-in
-    row "flows, the best of 64, 128, 256, 512" .flows 0 "${names[@]}"
+    row "flows, the best of ${flow_tries// /, }" .flows 0 "${names[@]}"
     row "**complete sign-ins per second**" .sign_ins_per_second 0 "${names[@]}"
     latency_rows create "create"
     latency_rows pull "pull"
