@@ -161,7 +161,7 @@ pub async fn start(
     });
 
     let (stop, stopping) = shutdown::signal();
-    let workers = spawn_workers(&app, &stopping);
+    let workers = spawn_workers(&app, settings, &stopping);
     let handle = Handle::new();
     let router = routes::router(&app);
     let mut servers = vec![connections::serve(listener, router, tls, handle.clone(), settings.server.max_connections)?];
@@ -182,10 +182,11 @@ pub async fn start(
     Ok(Running { address, metrics_address, app, stop, handles, servers, workers, drain, grace })
 }
 
-fn spawn_workers(app: &Arc<App>, stopping: &Stopping) -> Vec<JoinHandle<()>> {
+fn spawn_workers(app: &Arc<App>, settings: &Settings, stopping: &Stopping) -> Vec<JoinHandle<()>> {
     let mut workers = vec![
         tokio::spawn(worker::poll::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::sweep::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::forget::run(Arc::clone(app), settings.retention.clone(), stopping.clone())),
         tokio::spawn(worker::observe::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::reload::run(Arc::clone(app), stopping.clone())),
     ];

@@ -20,3 +20,4 @@ mod postgres;
 mod sqlite;
 
 pub use connect::{ConnectError, Options, connect};
+pub use postgres::PLANNING as POSTGRES_PLANNING;

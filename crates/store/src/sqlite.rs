@@ -23,12 +23,16 @@ mod devices;
 mod enrollments;
 #[path = "sql/events.rs"]
 mod events;
+#[path = "sql/leases.rs"]
+mod leases;
 #[path = "sql/locks.rs"]
 mod locks;
 #[path = "sql/notifications.rs"]
 mod notifications;
 #[path = "sql/reader.rs"]
 mod reader;
+#[path = "sql/retention.rs"]
+mod retention;
 #[path = "sql/schema.rs"]
 mod schema;
 #[path = "sql/statements.rs"]
@@ -73,7 +77,8 @@ type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
     let path = file::of_url(url)?;
     let base = SqliteConnectOptions::new().filename(&path);
-    let base = base.disable_statement_logging().busy_timeout(options.connect_timeout).foreign_keys(true);
+    let base = if options.log_statements { base } else { base.disable_statement_logging() };
+    let base = base.busy_timeout(options.connect_timeout).foreign_keys(true);
     let writing =
         base.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
 

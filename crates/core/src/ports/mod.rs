@@ -13,7 +13,9 @@ pub mod challenges;
 pub mod devices;
 pub mod enrollments;
 pub mod events;
+pub mod leases;
 pub mod notifications;
+pub mod retention;
 pub mod system;
 pub mod tenants;
 pub mod test_pushes;
@@ -50,7 +52,9 @@ pub trait Store:
     + devices::Devices
     + enrollments::Enrollments
     + events::Events
+    + leases::Leases
     + notifications::Notifications
+    + retention::Retention
     + system::System
     + tenants::Tenants
     + test_pushes::TestPushes
@@ -64,7 +68,9 @@ impl<T> Store for T where
         + devices::Devices
         + enrollments::Enrollments
         + events::Events
+        + leases::Leases
         + notifications::Notifications
+        + retention::Retention
         + system::System
         + tenants::Tenants
         + test_pushes::TestPushes

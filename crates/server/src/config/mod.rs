@@ -6,6 +6,7 @@
 
 mod password;
 mod push;
+mod retention;
 
 use std::{
     fmt,
@@ -19,7 +20,10 @@ use figment::{
 };
 use serde::Deserialize;
 
-pub use self::push::{Apns, Fcm, Push, WebPush};
+pub use self::{
+    push::{Apns, Fcm, Push, WebPush},
+    retention::Retention,
+};
 
 /// The embedded, commented defaults.
 pub const DEFAULTS: &str = include_str!("default.toml");
@@ -40,6 +44,8 @@ pub struct Settings {
     pub signing: Signing,
     /// Push providers.
     pub push: Push,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// The file that these were read from, to read it again.
     #[serde(skip)]
     source: Option<PathBuf>,
@@ -244,6 +250,7 @@ impl Settings {
         }
         self.metrics_listen()?;
         self.push.check()?;
+        self.retention.check()?;
         check_issuer(&self.issuer(), !is_plain)
     }
 

@@ -4,6 +4,8 @@
 //! function for one round, so that tests run it once instead of waiting.
 
 pub mod dispatch;
+pub mod forget;
+pub mod lease;
 pub mod observe;
 pub mod poll;
 pub mod reload;

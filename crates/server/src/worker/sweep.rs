@@ -1,7 +1,9 @@
-//! Ends what is due: expired challenges, enrollments, notifications, replies; gives events their positions.
+//! Ends what is due: expired challenges, enrollments, notifications; gives events their positions.
 //!
 //! Nothing depends on when this runs: an expired challenge is answered as expired from its end on, swept or not.
-//! Each step is a conditional write that loses harmlessly to whoever else was faster, here or on another node.
+//! Of several nodes one sweeps, the one that holds the lease; that only spares work. Each step is a conditional write
+//! that loses harmlessly to whoever else was faster, here or on another node.
+//! To add a kind: its line in [`portion`].
 
 use std::sync::Arc;
 
@@ -15,35 +17,51 @@ use countersign_core::{
 use countersign_proto::{ids::TenantId, timestamp::Timestamp};
 use futures_util::future::join_all;
 
-use super::pause;
+use super::{lease::Tenure, pause};
 use crate::{http::state::App, shutdown::Stopping};
 
-/// Rows of one kind in one round.
+/// Rows of one kind in one portion.
 const LIMIT: u32 = 500;
 
-/// Sweeps once a second until the server stops.
+/// A holder that dies is missed for so long, and a look. Short: people may wait for an end that nobody else brings.
+const LEASE_SECONDS: i64 = 4;
+
+/// Sweeps once a second until the server stops, if it is this node that does.
 pub async fn run(app: Arc<App>, mut stopping: Stopping) {
+    let mut tenure = Tenure::new(&app, "sweep", LEASE_SECONDS);
     while pause(app.clock.as_ref(), app.now().plus_seconds(1), &mut stopping).await {
-        if let Err(error) = round(&app).await {
+        if let Err(error) = turn(&app, &mut tenure, &stopping).await {
             tracing::warn!(%error, "sweeping failed");
         }
     }
+    tenure.give_back(&app).await;
 }
 
-/// One round: until nothing of a kind is due any more.
+/// A round, as long as the lease holds.
+async fn turn(app: &App, tenure: &mut Tenure, stopping: &Stopping) -> Result<(), StoreError> {
+    while !stopping.has_begun() && tenure.is_held(app).await? && portion(app).await? {}
+    Ok(())
+}
+
+/// One round: until nothing of a kind is due any more. Whoever else sweeps at the same time does no harm.
 ///
 /// # Errors
 /// The store does not answer; the next round goes on.
 pub async fn round(app: &App) -> Result<(), StoreError> {
-    let now = app.now();
-    while expire_challenges(app, now).await? {}
-    while expire_enrollments(app, now).await? {}
-    while app.store.expire_notifications(now, LIMIT).await? >= u64::from(LIMIT) {}
-    app.store.forget_expired(now, LIMIT).await?;
-    for tenant_id in app.store.unpositioned_tenants(LIMIT).await? {
-        while app.store.position_events(tenant_id, LIMIT).await? >= u64::from(LIMIT) {}
-    }
+    while portion(app).await? {}
     Ok(())
+}
+
+/// A portion of each kind, so that a heap of one keeps no other waiting; whether there may be more.
+async fn portion(app: &App) -> Result<bool, StoreError> {
+    let now = app.now();
+    let mut has_more = expire_challenges(app, now).await?;
+    has_more |= expire_enrollments(app, now).await?;
+    has_more |= app.store.expire_notifications(now, LIMIT).await? >= u64::from(LIMIT);
+    for tenant_id in app.store.unpositioned_tenants(LIMIT).await? {
+        has_more |= app.store.position_events(tenant_id, LIMIT).await? >= u64::from(LIMIT);
+    }
+    Ok(has_more)
 }
 
 fn stamp(app: &App, tenant_id: TenantId, at: Timestamp) -> Stamp {

@@ -151,10 +151,21 @@ impl Events for Database {
         let rows = self
             .fetch_all(
                 query(
+                    // From one tenant to the next in the index, past however many events each has waiting.
                     "-- unpositioned_tenants
-                    SELECT DISTINCT tenant_id FROM events WHERE position IS NULL LIMIT $1",
+                    WITH RECURSIVE waiting (tenant_id) AS (
+                        SELECT (SELECT events.tenant_id FROM events
+                                WHERE events.position IS NULL AND events.tenant_id > $2
+                                ORDER BY events.tenant_id LIMIT 1)
+                        UNION ALL
+                        SELECT (SELECT events.tenant_id FROM events
+                                WHERE events.position IS NULL AND events.tenant_id > waiting.tenant_id
+                                ORDER BY events.tenant_id LIMIT 1)
+                        FROM waiting WHERE waiting.tenant_id IS NOT NULL)
+                    SELECT tenant_id FROM waiting WHERE tenant_id IS NOT NULL LIMIT $1",
                 )
-                .bind(i64::from(limit)),
+                .bind(i64::from(limit))
+                .bind(uuid::Uuid::nil()),
             )
             .await?;
         rows.iter().map(|row| Columns::new("events", row).id("tenant_id")).collect()

@@ -69,6 +69,9 @@ fn is_sendable(now: &str) -> String {
     )
 }
 
+/// Pushes of a lane that its age is measured by.
+const LOOKED_AT: u32 = 500;
+
 /// The channels that push.
 const CHANNELS: &rows::Columns = &[("r_channel", Type::Text)];
 const PUSHING: [PushChannel; 3] = [PushChannel::Apns, PushChannel::Fcm, PushChannel::Webpush];
@@ -110,11 +113,15 @@ impl Statements {
                 RETURNING channel",
                 new = dialect::row_source(1, NEW),
             )),
-            // An id begins with the time at which it was made: the first that fits is the oldest.
+            // An id begins with the time at which it was made. Of a long lane only those are looked at that are due
+            // next: in an outage all are tried again and again, so that the oldest is hardly ever far behind.
             oldest_unsent: Statement::new(format!(
                 "-- oldest_unsent
-                SELECT (SELECT notifications.id FROM notifications CROSS JOIN devices
-                        WHERE notifications.channel = r_channel AND {is_sendable}
+                SELECT (SELECT notifications.id
+                        FROM (SELECT id, tenant_id, device_id, expires_at FROM notifications
+                              WHERE channel = r_channel ORDER BY due_at, id LIMIT {LOOKED_AT}) AS notifications
+                        CROSS JOIN devices
+                        WHERE {is_sendable}
                         ORDER BY notifications.id LIMIT 1) AS id, r_channel AS channel
                 FROM {channels}",
                 is_sendable = is_sendable("$2"),

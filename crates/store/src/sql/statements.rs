@@ -1,7 +1,7 @@
 //! All statements that are put together from the dialect's pieces: made once, when the store is opened.
 //! (A statement that is the same on both databases is a literal where it is used.)
 
-use super::{api_clients, challenges, devices, events, locks, notifications, tenants, test_pushes, users};
+use super::{api_clients, challenges, devices, events, locks, notifications, retention, tenants, test_pushes, users};
 
 /// One field per file that has such statements.
 pub(super) struct Statements {
@@ -11,6 +11,7 @@ pub(super) struct Statements {
     pub(super) events: events::Statements,
     pub(super) locks: locks::Statements,
     pub(super) notifications: notifications::Statements,
+    pub(super) retention: retention::Statements,
     pub(super) tenants: tenants::Statements,
     pub(super) test_pushes: test_pushes::Statements,
     pub(super) users: users::Statements,
@@ -25,6 +26,7 @@ impl Statements {
             events: events::Statements::new(),
             locks: locks::Statements::new(),
             notifications: notifications::Statements::new(),
+            retention: retention::Statements::new(),
             tenants: tenants::Statements::new(),
             test_pushes: test_pushes::Statements::new(),
             users: users::Statements::new(),

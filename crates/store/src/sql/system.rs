@@ -67,9 +67,6 @@ impl Plain for ForgetExpired {
             let delete = query(statement).bind(until.as_millis()).bind(i64::from(self.limit));
             count += tx.execute(delete).await?;
         }
-        for statement in dialect::HOUSEKEEPING {
-            tx.execute(query(*statement)).await?;
-        }
         Ok(Outcome::Commit(count))
     }
 }

@@ -77,7 +77,8 @@ async fn whoever_has_seen_a_position_never_misses_an_earlier_one() {
             let tenant_id = world.tenant_id;
             sealers.spawn(async move {
                 while !are_written.load(Ordering::Relaxed) {
-                    store.position_events(tenant_id, 7).await.unwrap();
+                    // On SQLite one of so many who never rest may not get its turn in time: then it asks again.
+                    let _ = store.position_events(tenant_id, 7).await;
                 }
             });
         }

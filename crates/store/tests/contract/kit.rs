@@ -15,7 +15,7 @@ use countersign_core::{
     wake::{WakeKey, WakeSink},
 };
 use countersign_store::{ConnectError, Options, connect};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
 /// A database that only this test knows.
@@ -74,7 +74,7 @@ impl Database {
         options: Options,
         sink: Arc<dyn WakeSink>,
     ) -> Result<Arc<dyn Store>, ConnectError> {
-        connect(&self.url(), options, sink).await
+        connect(&self.url(), crate::plans::listen(options), sink).await
     }
 
     /// Runs SQL behind the store's back; the same text on both. Values are written into the text.
@@ -93,6 +93,46 @@ impl Database {
             None => sqlx::query_scalar(sql).fetch_all(&mut self.sqlite_connection().await).await.unwrap(),
             Some(_) => sqlx::query_scalar(sql).fetch_all(&mut self.postgres_connection().await).await.unwrap(),
         }
+    }
+
+    /// How SQLite goes about a statement.
+    pub(crate) async fn explain_sqlite(&self, statement: &str) -> Result<Vec<String>, sqlx::Error> {
+        let explain = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")));
+        let rows = explain.fetch_all(&mut self.sqlite_connection().await).await?;
+        Ok(rows.iter().map(|row| row.get("detail")).collect())
+    }
+
+    /// How PostgreSQL goes about a statement, whatever its parameters are.
+    pub(crate) async fn explain_postgres(&self, statement: &str) -> Result<serde_json::Value, sqlx::Error> {
+        let mut connection = self.postgres_connection().await;
+        let planning =
+            countersign_store::POSTGRES_PLANNING.into_iter().chain([("plan_cache_mode", "force_generic_plan")]);
+        for (name, value) in planning {
+            connection.execute(AssertSqlSafe(format!("SET {name} = {value}"))).await.unwrap();
+        }
+        // Where a statement does not say of what type a parameter is that may be NULL, it is a text or an id.
+        let mut types: Vec<&str> = Vec::new();
+        loop {
+            let list = if types.is_empty() { String::new() } else { format!("({})", types.join(", ")) };
+            let prepare = AssertSqlSafe(format!("PREPARE explained {list} AS {statement}"));
+            let Err(error) = sqlx::raw_sql(prepare).execute(&mut connection).await else { break };
+            let text = error.to_string();
+            if text.contains("uuid = text") && types.last() == Some(&"text") {
+                types.pop();
+                types.push("uuid");
+                continue;
+            }
+            let Some((_, number)) = text.split_once("data type of parameter $") else { return Err(error) };
+            let number: usize = number.split(' ').next().unwrap().parse().unwrap();
+            types.resize(types.len().max(number), "unknown");
+            types[number - 1] = "text";
+        }
+        let parameters = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'explained'";
+        let count: i32 = sqlx::query_scalar(parameters).fetch_one(&mut connection).await.unwrap();
+        let nulls = vec!["NULL"; usize::try_from(count).unwrap()].join(", ");
+        let nulls = if count == 0 { String::new() } else { format!("({nulls})") };
+        let explain = AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) EXECUTE explained {nulls}"));
+        Ok(sqlx::raw_sql(explain).fetch_one(&mut connection).await?.get(0))
     }
 
     /// A number.

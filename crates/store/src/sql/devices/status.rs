@@ -4,6 +4,8 @@
 //! decision either committed before this change, or sees it and loses: on any node, once a suspension or
 //! revocation has returned, no approve of that device commits.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use countersign_core::{
     actor::Actor,
@@ -18,8 +20,36 @@ use countersign_proto::{
     vocabulary::{ChallengeReason, DeviceStatus, Word as _},
 };
 
-use super::{Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query};
-use crate::failure::Failure;
+use serde_json::json;
+
+use super::{super::dialect, Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+const CHALLENGES: &rows::Columns = &[("r_challenge_id", Type::Id)];
+
+/// See the module.
+pub(super) struct Statements {
+    withdraw_deliveries_of_device: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            withdraw_deliveries_of_device: Statement::new(format!(
+                "-- withdraw_deliveries_of_device
+                UPDATE deliveries SET state = 'withdrawn', updated_at = $3
+                FROM {challenges}
+                WHERE deliveries.challenge_id = r_challenge_id AND deliveries.device_id = $2
+                  AND deliveries.state IN ('queued', 'retrying')",
+                challenges = dialect::row_source(1, CHALLENGES),
+            )),
+        }
+    }
+}
 
 #[async_trait]
 impl Plain for ChangeDeviceStatus {
@@ -172,13 +202,24 @@ async fn cancel_enrollment(
 /// Nothing more is sent to the device. What is left of its deliveries belongs to challenges that others may answer.
 async fn withdraw(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<(), Failure> {
     let (device_id, tenant_id) = (command.device_id.as_uuid(), command.stamp.tenant_id.as_uuid());
+    // A delivery waits as long as its notification: those are few, however many deliveries the device has had.
     let delete = "-- delete_notifications_of_device
-        DELETE FROM notifications WHERE device_id = $1 AND tenant_id = $2";
-    tx.execute(query(delete).bind(device_id).bind(tenant_id)).await?;
-    let withdraw = "-- withdraw_deliveries_of_device
-        UPDATE deliveries SET state = 'withdrawn', updated_at = $3
-        WHERE device_id = $1 AND tenant_id = $2 AND state IN ('queued', 'retrying')";
-    tx.execute(query(withdraw).bind(device_id).bind(tenant_id).bind(command.stamp.at.as_millis())).await?;
+        DELETE FROM notifications WHERE device_id = $1 AND tenant_id = $2 RETURNING id, challenge_id";
+    let mut challenges = BTreeSet::new();
+    for row in &tx.fetch_all(query(delete).bind(device_id).bind(tenant_id)).await? {
+        let challenge_id: Option<ChallengeId> = Columns::new("notifications", row).optional_id("challenge_id")?;
+        challenges.extend(challenge_id);
+    }
+    if !challenges.is_empty() {
+        // In the order in which everybody meets deliveries.
+        let rows = challenges.into_iter().map(|id| json!({"r_challenge_id": rows::id(id)})).collect();
+        let statements = tx.statements();
+        let withdraw = query(&statements.devices.status.withdraw_deliveries_of_device)
+            .bind(rows::to_parameter(CHALLENGES, rows))
+            .bind(device_id)
+            .bind(command.stamp.at.as_millis());
+        tx.execute(withdraw).await?;
+    }
     let withdraw = "-- withdraw_test_pushes_of_device
         UPDATE test_pushes SET state = 'withdrawn', updated_at = $3
         WHERE device_id = $1 AND tenant_id = $2 AND state IN ('queued', 'retrying')";
