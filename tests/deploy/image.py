@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from checks import that
@@ -49,7 +48,10 @@ def check_dockerfile(root: Path) -> dict[str, Stage]:
 
 
 def build(root: Path, stages: dict[str, Stage], folder: Path, built: Path | None) -> dict[str, Path]:
-    """The root folders of our images. `built`: where cargo put debug programs; None: compile, in CARGO_TARGET_DIR."""
+    """The root folders of our images. `built`: where cargo put debug programs; None: compile, in a folder of our own.
+
+    Never in the working copy's target folder: the packages would be taken for its own, empty sources and all.
+    """
     source, image = folder / "src", folder / "image"
     image.mkdir()
     for path in context(root):
@@ -58,14 +60,17 @@ def build(root: Path, stages: dict[str, Stage], folder: Path, built: Path | None
     (source / "target").mkdir()
     # A debug build: what is tried is the steps, not the optimiser.
     environment = os.environ | {"PROFILE": "dev"}
+    environment.pop("CARGO_TARGET_DIR", None)
     mounts = {"/src": source, "/image": image}
     complete = source
     if built is not None:
         mounts["/src/target/debug"] = built
-        environment.pop("CARGO_TARGET_DIR", None)
     else:
         # As COPY does it: the sources are not there yet when the dependencies are compiled.
-        complete, mounts["/src"] = source, Path(tempfile.mkdtemp(dir=folder))
+        mounts["/src"] = folder / "builder"
+        mounts["/src/target"] = root / "target/deploy-check/target"
+        for place in mounts.values():
+            place.mkdir(parents=True, exist_ok=True)
     for instruction, value in stages["build"].steps:
         if instruction == "COPY" and built is None:
             *sources, target = value.split()
@@ -95,9 +100,8 @@ def builder(mounts: dict[str, Path]) -> list[str]:
             arguments += ["--symlink", os.readlink(entry), str(entry)]
         elif entry.is_dir() and str(entry) not in ("/proc", "/dev", "/tmp", *mounts):
             arguments += ["--ro-bind", str(entry), str(entry)]
-    for place in (os.environ.get("CARGO_TARGET_DIR"), os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")):
-        if place and Path(place).exists():
-            arguments += ["--bind", place, place]
+    cargo = os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo")
+    arguments += ["--bind", cargo, cargo]
     for place, folder in mounts.items():
         arguments += ["--bind", str(folder), place]
     return [*arguments, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
@@ -114,8 +118,9 @@ def assemble(stage: Stage, image: Path, root: Path) -> Path:
     files = [path for path in root.rglob("*") if path.is_file()]
     shells = [path for path in files if path.name in ("sh", "bash", "dash", "busybox")]
     that(f"{stage.name}: there is no shell in its {len(files)} files", not shells, shells)
+    authorities = root / "etc/ssl/certs/ca-certificates.crt"
     that(f"{stage.name}: certificate authorities are in it",
-         (root / "etc/ssl/certs/ca-certificates.crt").stat().st_size > 100_000)
+         authorities.is_file() and authorities.stat().st_size > 100_000)
     size = sum(path.stat().st_size for path in files) // 2**20
     that(f"{stage.name}: {size} MiB, with debug programs", size < MAX_MIB, size)
     return root

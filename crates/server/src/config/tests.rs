@@ -77,3 +77,61 @@ fn credentials_that_nobody_could_tell_apart_or_that_lead_elsewhere_are_refused()
     assert!(with("[push.webpush]\ncontact = \"http://a\"").is_err());
     assert!(with("[push]\nreload_seconds = 0").is_err());
 }
+
+/// A file of `deploy/`, of which tests watch over what a machine can judge.
+fn deployed(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The value of `text`, which is TOML for one.
+fn value(text: &str) -> figment::value::Value {
+    let layer = Figment::from(Toml::string(&format!("value = {text}")));
+    layer.find_value("value").unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn the_production_settings_are_settings() {
+    // The password's file is of another machine.
+    let text = deployed("countersign.toml").replace("\npassword_file = \"/etc/", "\n#");
+    let settings = with(&text).unwrap();
+    assert_eq!(settings.issuer(), "https://approve.example.org");
+    assert!(!settings.database.migrate && !settings.database.allow_unverified_tls);
+    assert_eq!(settings.push.credential_files().count(), 2);
+}
+
+#[test]
+fn the_production_settings_differ_from_the_defaults_where_they_say_so_and_nowhere_else() {
+    let defaults = Figment::from(Toml::string(DEFAULTS));
+    let text = deployed("countersign.toml");
+    let (mut part, mut stated, mut count) = (String::new(), None, 0);
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            part = name.trim_end_matches(']').to_owned();
+        } else if let Some(default) = line.strip_prefix("# Default: ") {
+            stated = Some(default);
+        } else if let Some((key, given)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            let setting = format!("{part}.{key}");
+            let stated = stated.take().unwrap_or_else(|| panic!("{setting} does not state its default"));
+            let default = defaults.find_value(&setting).ok();
+            assert_eq!(default, (stated != "none").then(|| value(stated)), "the default of {setting}");
+            assert_ne!(default, Some(value(given)), "{setting} is what the default is");
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "{count} settings");
+}
+
+#[test]
+fn the_unit_of_systemd_has_room_for_what_the_settings_allow() {
+    let settings = with(&deployed("countersign.toml").replace("\npassword_file = \"/etc/", "\n#")).unwrap();
+    let unit = deployed("systemd/countersign.service");
+    let number = |name: &str| -> u64 {
+        let found = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        found.unwrap_or_else(|| panic!("{name}")).parse().unwrap()
+    };
+    let Server { drain_seconds, shutdown_seconds, max_connections, .. } = settings.server;
+    assert!(number("TimeoutStopSec") >= drain_seconds + shutdown_seconds + 5);
+    // Beside the connections: the database's, the push providers', files.
+    assert!(number("LimitNOFILE") >= max_connections as u64 + 8_192);
+}
