@@ -15,6 +15,7 @@ mod devices;
 mod enrollment;
 mod forgery;
 mod held_reads;
+mod housekeeping;
 mod locks;
 mod log;
 mod lost_replies;
