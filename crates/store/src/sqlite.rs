@@ -86,6 +86,7 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     let lock = file::lock_for_migration(&path).await?;
     let mut connection = writing.connect().await?;
     schema::prepare(&mut connection, options.migrate).await?;
+    dialect::forget_statistics(&mut connection).await?;
     connection.close().await?;
     drop(lock);
 

@@ -60,9 +60,6 @@ pub(super) fn notifications(keys: &[WakeKey]) -> Vec<Query<'static>> {
     wakes::payloads(keys).into_iter().map(notify).collect()
 }
 
-/// Nothing: PostgreSQL looks after itself.
-pub(super) const HOUSEKEEPING: &[&str] = &[];
-
 /// Acknowledged means durable: a server that is set to answer before its log is on disk is told otherwise for
 /// this session. Any stronger setting stays.
 pub(super) async fn prepare_writer(connection: &mut Connection) -> Result<(), sqlx::Error> {

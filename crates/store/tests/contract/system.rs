@@ -194,6 +194,16 @@ async fn the_twins_migrations_differ_in_types_only() {
 }
 
 #[tokio::test]
+async fn statistics_that_somebody_made_are_forgotten_at_the_next_start() {
+    let database = Database::sqlite();
+    database.open().await.close().await;
+    database.tamper("ANALYZE").await;
+    assert!(database.number("SELECT count(*) FROM sqlite_stat1").await > 0);
+    database.open().await.close().await;
+    assert_eq!(database.number("SELECT count(*) FROM sqlite_stat1").await, 0);
+}
+
+#[tokio::test]
 async fn what_nobody_may_ask_for_any_more_is_forgotten() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
