@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::jose::claims::{BindingClaims, ChallengeClaims, ResponseClaims};
-use crate::jose::{self, HeaderKey, Kind, PublicKey, Refusal, ServerKey, Thumbprint, Unverified};
+use crate::jose::{
+    self, Arithmetic, HeaderKey, Kind, PublicKey, Refusal, ServerKey, Thumbprint, Unverified, VerifySignature,
+};
 use crate::vocabulary::{Decision, UserVerification};
 
 /// How far a device's clock may be off, in seconds (rule 7).
@@ -118,16 +120,33 @@ pub fn verify(
     evidence: &Evidence,
     server_keys: &dyn Fn(&Thumbprint) -> Option<ServerKey>,
 ) -> Result<VerifiedEvidence, EvidenceError> {
-    let challenge = jose::verify_server(&evidence.challenge, server_keys).map_err(EvidenceError::Challenge)?;
-    let binding = jose::verify_server(&evidence.binding, server_keys).map_err(EvidenceError::Binding)?;
-    let (response, signed_by) = verify_response(&evidence.response, &binding)?;
+    verify_by(evidence, server_keys, &Arithmetic)
+}
+
+/// The same, asking `verifier` whether the signatures are good.
+///
+/// # Errors
+/// [`EvidenceError`].
+pub fn verify_by(
+    evidence: &Evidence,
+    server_keys: &dyn Fn(&Thumbprint) -> Option<ServerKey>,
+    verifier: &dyn VerifySignature,
+) -> Result<VerifiedEvidence, EvidenceError> {
+    let challenge =
+        jose::verify_server_by(&evidence.challenge, server_keys, verifier).map_err(EvidenceError::Challenge)?;
+    let binding = jose::verify_server_by(&evidence.binding, server_keys, verifier).map_err(EvidenceError::Binding)?;
+    let (response, signed_by) = verify_response(&evidence.response, &binding, verifier)?;
     let verified = VerifiedEvidence { challenge, response, binding, signed_by };
     verified.check(&jose::sha256(&evidence.challenge))?;
     Ok(verified)
 }
 
 /// Verifies the response with the key of the binding that its header names.
-fn verify_response(token: &str, binding: &BindingClaims) -> Result<(ResponseClaims, SignedBy), EvidenceError> {
+fn verify_response(
+    token: &str,
+    binding: &BindingClaims,
+    verifier: &dyn VerifySignature,
+) -> Result<(ResponseClaims, SignedBy), EvidenceError> {
     let device_key = PublicKey::from_jwk(&binding.cnf.jwk).map_err(|_| EvidenceError::BindingKeys)?;
     let uv_key = binding.uv_jwk.as_ref().map(PublicKey::from_jwk).transpose();
     let uv_key = uv_key.map_err(|_| EvidenceError::BindingKeys)?;
@@ -141,7 +160,7 @@ fn verify_response(token: &str, binding: &BindingClaims) -> Result<(ResponseClai
         Some(uv_key) if *kid == uv_key.thumbprint() => (uv_key, SignedBy::UvKey),
         _ => return Err(EvidenceError::Response(Refusal::AnotherKey)),
     };
-    let verified = unverified.verify(&key).map_err(EvidenceError::Response)?;
+    let verified = unverified.verify_by(&key, verifier).map_err(EvidenceError::Response)?;
     let claims = verified.claims().map_err(EvidenceError::Response)?;
     Ok((claims, signed_by))
 }

@@ -19,16 +19,33 @@ use countersign_proto::{
         users::UserSummary,
     },
     evidence::{self, SignedBy, VerifiedEvidence},
+    ids::ChallengeId,
     jose::claims::{ChallengeClaims, ResultClaims, ResultVerification},
     timestamp::Timestamp,
     vocabulary::{ChallengeReason, ChallengeStatus, Decision, DenyReason, PushStatus, VerificationMode, Word as _},
 };
 
+use moka::sync::Cache;
+
 use crate::{alarm, http::problem::ApiError, signing::ServerKeys};
+
+/// Challenges remembered at most: a few KiB each, for the seconds until they are answered.
+const CAPACITY: u64 = 10_000;
 
 /// Turns records into what callers see.
 pub struct Decisions {
     keys: Arc<ServerKeys>,
+    believed: Cache<ChallengeId, Arc<Believed>>,
+}
+
+/// A challenge whose text this process has signed or verified, and found to be what the row says. Neither ever
+/// changes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Believed {
+    /// The row.
+    pub facts: ChallengeFacts,
+    /// The text.
+    pub signed: ChallengeClaims,
 }
 
 /// Why a row is not believed: a word for the alarm.
@@ -51,16 +68,33 @@ pub enum Viewer {
 
 impl Decisions {
     /// Over our own keys.
-    pub const fn new(keys: Arc<ServerKeys>) -> Self {
-        Self { keys }
+    pub fn new(keys: Arc<ServerKeys>) -> Self {
+        Self { keys, believed: Cache::new(CAPACITY) }
+    }
+
+    /// Remembers a challenge that this process has just signed and written.
+    pub fn remember(&self, made: Believed) {
+        self.believed.insert(made.facts.id, Arc::new(made));
+    }
+
+    /// A challenge that this process has met before. It may have ended since: whoever decides it lets the conditional
+    /// write say whether it is pending.
+    pub fn known(&self, id: ChallengeId) -> Option<Arc<Believed>> {
+        self.believed.get(&id)
     }
 
     /// What we signed, if it is what the row says.
     ///
     /// # Errors
     /// 500 and an alarm.
-    pub fn signed_text(&self, facts: &ChallengeFacts) -> Result<ChallengeClaims, ApiError> {
-        self.believe_text(facts).map_err(|why| disbelieve(facts, why))
+    pub fn signed_text(&self, facts: &ChallengeFacts) -> Result<Arc<Believed>, ApiError> {
+        if let Some(known) = self.known(facts.id).filter(|known| known.facts == *facts) {
+            return Ok(known);
+        }
+        let signed = self.believe_text(facts).map_err(|why| disbelieve(facts, why))?;
+        let believed = Arc::new(Believed { facts: facts.clone(), signed });
+        self.believed.insert(facts.id, Arc::clone(&believed));
+        Ok(believed)
     }
 
     /// The challenge as `viewer` sees it at `now`, without deliveries; with evidence if `with_evidence`.
@@ -75,10 +109,11 @@ impl Decisions {
         now: Timestamp,
     ) -> Result<Challenge, ApiError> {
         let facts = &record.facts;
-        let signed = self.signed_text(facts)?;
+        let believed = self.signed_text(facts)?;
+        let signed = &believed.signed;
         // As stored: whoever reads a challenge past its end has ended it before (`http::challenges`).
         let status = record.status;
-        let proven = self.prove(record, status, &signed).map_err(|why| disbelieve(facts, why))?;
+        let proven = self.prove(record, status, signed).map_err(|why| disbelieve(facts, why))?;
         let reason = if status == ChallengeStatus::Expired { None } else { record.reason };
         let decided_at = ended_at(record, status);
         let push_status = push::status(record.delivery_states.iter().map(|state| (*state, false)));
@@ -90,9 +125,9 @@ impl Decisions {
                 });
             shown.amr = proven.amr.clone();
             shown.evidence = if with_evidence { record.evidence.clone() } else { None };
-            shown.result_token = self.result_token(&signed, &shown, facts, Some(proven), viewer, now)?;
+            shown.result_token = self.result_token(signed, &shown, facts, Some(proven), viewer, now)?;
         } else if status != ChallengeStatus::Pending {
-            shown.result_token = self.result_token(&signed, &shown, facts, None, viewer, now)?;
+            shown.result_token = self.result_token(signed, &shown, facts, None, viewer, now)?;
         }
         Ok(shown)
     }
@@ -134,8 +169,8 @@ impl Decisions {
         if evidence.challenge != record.facts.jws {
             return Err("evidence_challenge");
         }
-        let verified =
-            evidence::verify(evidence, &|thumbprint| self.keys.find(thumbprint)).map_err(|_| "evidence_invalid")?;
+        let verified = evidence::verify_by(evidence, &|thumbprint| self.keys.find(thumbprint), self.keys.memory())
+            .map_err(|_| "evidence_invalid")?;
         let stored_device = record.device.as_ref().map(|device| device.id.to_string());
         if stored_device.is_some_and(|id| id != verified.binding.aud) {
             return Err("evidence_device");

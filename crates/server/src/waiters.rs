@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -43,6 +43,7 @@ pub struct Waiters {
     capacity: usize,
     next_id: AtomicU64,
     stopping: AtomicBool,
+    asleep: AtomicUsize,
 }
 
 impl Waiters {
@@ -54,6 +55,7 @@ impl Waiters {
             capacity,
             next_id: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            asleep: AtomicUsize::new(0),
         })
     }
 
@@ -143,6 +145,11 @@ impl Waiters {
         self.table().held
     }
 
+    /// How many of them sleep right now, and so cost nothing but memory.
+    pub fn asleep(&self) -> usize {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// The challenges that somebody waits for.
     pub fn challenges(&self) -> Vec<ChallengeId> {
         let table = self.table();
@@ -210,6 +217,7 @@ impl Waiter {
         if !self.may_go_on() {
             return false;
         }
+        let _asleep = Asleep::begin(&self.waiters.asleep);
         tokio::select! {
             () = self.entry.notify.notified() => self.may_go_on(),
             () = clock.sleep_until(until) => true,
@@ -218,6 +226,22 @@ impl Waiter {
 
     fn may_go_on(&self) -> bool {
         !self.waiters.is_stopping() && !self.entry.superseded.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a sleeper, also one whose client hangs up.
+struct Asleep<'a>(&'a AtomicUsize);
+
+impl<'a> Asleep<'a> {
+    fn begin(asleep: &'a AtomicUsize) -> Self {
+        asleep.fetch_add(1, Ordering::Relaxed);
+        Self(asleep)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Claims, HeaderKey, Jwk, PublicKey, Refusal, Thumbprint, Unverified};
+use super::{Arithmetic, Claims, HeaderKey, Jwk, PublicKey, Refusal, Thumbprint, Unverified, VerifySignature};
 use crate::timestamp::Timestamp;
 
 /// Every key that ever signed for this issuer.
@@ -83,10 +83,22 @@ impl Jwks {
 /// # Errors
 /// [`Refusal`]; [`Refusal::AnotherKey`] for an unknown key and for one that had ended by `iat`.
 pub fn verify_server<C: Claims>(token: &str, find: &dyn Fn(&Thumbprint) -> Option<ServerKey>) -> Result<C, Refusal> {
+    verify_server_by(token, find, &Arithmetic)
+}
+
+/// The same, asking `verifier` whether the signature is good.
+///
+/// # Errors
+/// As [`verify_server`].
+pub fn verify_server_by<C: Claims>(
+    token: &str,
+    find: &dyn Fn(&Thumbprint) -> Option<ServerKey>,
+    verifier: &dyn VerifySignature,
+) -> Result<C, Refusal> {
     let unverified = Unverified::parse(C::KIND, token)?;
     let HeaderKey::Kid(kid) = unverified.key() else { return Err(Refusal::AnotherKey) };
     let ServerKey { key, last_iat } = find(kid).ok_or(Refusal::AnotherKey)?;
-    let claims: C = unverified.verify(&key)?.claims()?;
+    let claims: C = unverified.verify_by(&key, verifier)?.claims()?;
     match last_iat {
         Some(last_iat) if claims.iat() > last_iat => Err(Refusal::AnotherKey),
         _ => Ok(claims),

@@ -110,6 +110,22 @@ impl PublicKey {
     }
 }
 
+/// Who says whether a signature is good: the arithmetic ([`Arithmetic`]), or a memory of what it has said before.
+pub trait VerifySignature {
+    /// Whether `signature` is the key's signature of `message`, as [`PublicKey::verifies`] says.
+    fn verifies(&self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool;
+}
+
+/// Calculates each signature anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Arithmetic;
+
+impl VerifySignature for Arithmetic {
+    fn verifies(&self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+        key.verifies(message, signature)
+    }
+}
+
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.thumbprint())

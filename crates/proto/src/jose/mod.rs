@@ -27,8 +27,8 @@ mod token;
 pub(crate) mod tests;
 
 pub use self::claims::Claims;
-pub use self::jwks::{Jwks, ServerJwk, ServerKey, verify_server};
-pub use self::key::{InvalidKey, InvalidThumbprint, Jwk, PublicKey, Thumbprint};
+pub use self::jwks::{Jwks, ServerJwk, ServerKey, verify_server, verify_server_by};
+pub use self::key::{Arithmetic, InvalidKey, InvalidThumbprint, Jwk, PublicKey, Thumbprint, VerifySignature};
 pub use self::kind::{KeyMember, Kind};
 pub use self::refusal::Refusal;
 pub use self::rules::{BrokenRule, check_audience, check_iat, check_jti};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{Claims, Jwk, KeyMember, Kind, PublicKey, Refusal, Thumbprint, base64url};
+use super::{Arithmetic, Claims, Jwk, KeyMember, Kind, PublicKey, Refusal, Thumbprint, VerifySignature, base64url};
 use crate::json;
 
 /// What the header names as the signing key.
@@ -82,6 +82,14 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// [`Refusal::AnotherKey`], [`Refusal::Signature`], [`Refusal::Payload`].
     pub fn verify(self, key: &PublicKey) -> Result<Verified<'t>, Refusal> {
+        self.verify_by(key, &Arithmetic)
+    }
+
+    /// The same, asking `verifier` whether the signature is good.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_by(self, key: &PublicKey, verifier: &dyn VerifySignature) -> Result<Verified<'t>, Refusal> {
         let named = match &self.key {
             HeaderKey::Kid(thumbprint) => *thumbprint == key.thumbprint(),
             HeaderKey::Jwk(named) => named == key,
@@ -89,7 +97,7 @@ impl<'t> Unverified<'t> {
         if !named {
             return Err(Refusal::AnotherKey);
         }
-        if !key.verifies(self.signing_input.as_bytes(), &self.signature) {
+        if !verifier.verifies(key, self.signing_input.as_bytes(), &self.signature) {
             return Err(Refusal::Signature);
         }
         // Only now is the payload read, so that a stranger reaches no parser but the header's.

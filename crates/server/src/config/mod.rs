@@ -67,6 +67,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Reads held at once.
     pub max_held_reads: usize,
+    /// Requests worked on at once, sleeping held reads apart.
+    pub max_requests_at_once: usize,
     /// How long a node that is asked to leave goes on serving; 0: not at all.
     pub drain_seconds: u64,
     /// How long a stop waits.

@@ -57,7 +57,11 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let client = client_address::of(request.extensions(), request.headers(), &app.trusted_proxies);
     let span = tracing::info_span!("http", "request.id" = %request_id, method = %method, "client.address" = client.map(tracing::field::display));
     async {
-        let response = next.run(request).await;
+        let admitted = if is_v1 { app.admission.enter(app.waiters.asleep()).map(Some) } else { Ok(None) };
+        let response = match admitted {
+            Ok(_inside_until_answered) => next.run(request).await,
+            Err(busy) => busy.into_response(),
+        };
         let operation = response.extensions().get::<OperationId>().map_or("unknown", |id| id.0);
         let mut response = problem::render(response, app.issuer(), &request_id);
         finish_headers(&mut response, &request_id, is_v1);

@@ -6,6 +6,7 @@
 //! To add an operation: a row in [`operations`], a handler, a line in [`routes`].
 
 pub mod access;
+pub mod admission;
 pub mod body;
 pub mod challenges;
 pub mod client_address;

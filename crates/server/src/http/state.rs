@@ -12,7 +12,7 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
-use super::meta::ready::Readiness;
+use super::{admission::Admission, meta::ready::Readiness};
 use crate::{
     clock::Clock, decisions::Decisions, keyring::Keyring, outbox::Outbox, pushing::Pushing, sightings::Sightings,
     signing::ServerKeys, waiters::Waiters,
@@ -32,6 +32,8 @@ pub struct App {
     pub keyring: Keyring,
     /// Turns records into what callers see, verified.
     pub decisions: Decisions,
+    /// How much is worked on at once.
+    pub admission: Admission,
     /// Held reads.
     pub waiters: Arc<Waiters>,
     /// Rings for the dispatcher.

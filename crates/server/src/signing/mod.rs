@@ -5,6 +5,7 @@
 //! To add a kind that the server signs: its claims in `countersign-proto`, then [`ServerKeys::sign`].
 
 mod key_file;
+mod memory;
 mod seals;
 
 use std::{collections::HashMap, path::Path};
@@ -17,9 +18,9 @@ use countersign_core::{
 use countersign_proto::{
     ids::{BindingId, ChallengeId, DeviceId, TenantId, UserId},
     jose::{
-        Claims, Jwks, PublicKey, ServerKey, SigningKey, Thumbprint,
+        Claims, Jwks, Kind, PublicKey, ServerKey, SigningKey, Thumbprint,
         claims::{BindingClaims, ConfirmationKey},
-        verify_server,
+        verify_server_by,
     },
     timestamp::Timestamp,
 };
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     key_file::KeyFileError,
+    memory::VerifiedSignatures,
     seals::{Sealed, Seals},
 };
 
@@ -38,6 +40,7 @@ pub struct ServerKeys {
     published: Jwks,
     by_thumbprint: HashMap<Thumbprint, ServerKey>,
     seals: Seals,
+    memory: VerifiedSignatures,
     vapid_key: Zeroizing<[u8; 32]>,
 }
 
@@ -69,7 +72,8 @@ impl ServerKeys {
         let seals = Seals::new(file.mac_key());
         let vapid_key = file.vapid_key();
         let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
-        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals, vapid_key })
+        let memory = VerifiedSignatures::new();
+        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals, memory, vapid_key })
     }
 
     /// `iss` and `aud` of all signatures.
@@ -92,7 +96,7 @@ impl ServerKeys {
     /// # Errors
     /// We did not sign this.
     pub fn verify<C: Claims>(&self, token: &str) -> Result<C, countersign_proto::jose::Refusal> {
-        verify_server(token, &|thumbprint| self.find(thumbprint))
+        verify_server_by(token, &|thumbprint| self.find(thumbprint), &self.memory)
     }
 
     /// Signs the claims of a kind.
@@ -100,7 +104,12 @@ impl ServerKeys {
     /// # Errors
     /// [`SignFailure`].
     pub fn sign<C: Claims>(&self, claims: &C) -> Result<String, SignFailure> {
-        Ok(self.current.sign(C::KIND, claims)?)
+        let token = self.current.sign(C::KIND, claims)?;
+        // What is read back; results only go out.
+        if matches!(C::KIND, Kind::Challenge | Kind::Binding) {
+            self.memory.remember_own(&self.current.public_key(), &token);
+        }
+        Ok(token)
     }
 
     /// Whether the key in use signs what its published half verifies.
@@ -160,6 +169,11 @@ impl ServerKeys {
     /// The private key of Web Push (RFC 8292).
     pub fn vapid_key(&self) -> Zeroizing<[u8; 32]> {
         self.vapid_key.clone()
+    }
+
+    /// Verifies signatures that will be verified again, of ours and of devices.
+    pub const fn memory(&self) -> &VerifiedSignatures {
+        &self.memory
     }
 
     /// MACs over rows that carry no signature.

@@ -28,7 +28,8 @@ pub async fn handle(
     caller: ApiCaller,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Challenge>> {
-    let (record, viewer) = find(&app, &caller, &id).await?;
+    let id = id.parse().map_err(|_| ApiError::not_found())?;
+    let (record, viewer) = find(&app, &caller, id).await?;
     if viewer != Viewer::Creator {
         return Err(ApiError::not_found());
     }
@@ -41,7 +42,7 @@ pub async fn handle(
     };
     match app.store.close_challenge(command).await? {
         CloseOutcome::Closed | CloseOutcome::AlreadyClosed(ChallengeStatus::Cancelled) => {
-            let (record, viewer) = find(&app, &caller, &id).await?;
+            let (record, viewer) = find(&app, &caller, id).await?;
             Ok(Json(app.decisions.show(&record, viewer, false, app.now())?))
         }
         CloseOutcome::AlreadyClosed(status) => Err(ApiError::challenge_closed(status)),

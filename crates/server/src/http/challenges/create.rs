@@ -32,7 +32,7 @@ use countersign_proto::{
 };
 
 use crate::{
-    decisions::describe,
+    decisions::{Believed, describe},
     http::{
         access::ApiCaller,
         body::StrictJson,
@@ -92,15 +92,16 @@ async fn attempt(
     let now = app.now();
     let stamp = caller.stamp(app, now);
     let draft = Draft { caller, request, policy, addressees: &addressees, devices: &devices };
-    let (facts, number) = draft.sign(app, now)?;
+    let (made, number) = draft.sign(app, now)?;
+    let facts = &made.facts;
     let deliveries: Vec<_> = devices.iter().map(|device| push::first_delivery(device, request.push, now)).collect();
     let senders = app.pushing.senders();
     let in_trouble = devices.iter().map(|device| senders.is_in_trouble(tenant_id, &device.push));
-    let shown = describe(&facts, push::status(deliveries.iter().map(|delivery| delivery.state).zip(in_trouble)));
+    let shown = describe(facts, push::status(deliveries.iter().map(|delivery| delivery.state).zip(in_trouble)));
     let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, &shown, now)).transpose()?;
     let command = CreateChallenge {
         stamp,
-        facts,
+        facts: facts.clone(),
         devices_version: addressees.devices_version,
         number: number.clone(),
         deliveries,
@@ -109,6 +110,7 @@ async fn attempt(
     match app.store.create_challenge(command).await? {
         CreateOutcome::Created => {
             metrics::counter!("countersign_challenges_created_total").increment(1);
+            app.decisions.remember(made);
             let locked_until = addressees.locked_until.filter(|until| *until > now);
             Ok(Some(created(&ChallengeCreated { challenge: shown, number, locked_until }, false)))
         }
@@ -132,7 +134,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     /// 6.2: one signature for all addressed devices.
-    fn sign(self, app: &App, now: Timestamp) -> ApiResult<(ChallengeFacts, Option<String>)> {
+    fn sign(self, app: &App, now: Timestamp) -> ApiResult<(Believed, Option<String>)> {
         let Self { caller, request, policy, addressees, devices } = self;
         let id = app.new_id(now);
         let created_at = now.floor_to_second();
@@ -176,7 +178,7 @@ impl Draft<'_> {
         let (tenant_id, client_id) = (caller.caller.tenant_id, caller.caller.client_id);
         let user = addressees.user.clone();
         let facts = ChallengeFacts { id, tenant_id, client_id, user, text, policy, jws, created_at, expires_at };
-        Ok((facts, drawn.number))
+        Ok((Believed { facts, signed: claims }, drawn.number))
     }
 }
 

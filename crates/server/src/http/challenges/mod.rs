@@ -24,9 +24,8 @@ use crate::{alarm, decisions::Viewer};
 /// The caller's challenge: its own, or with `audit:read` any of its tenant.
 ///
 /// # Errors
-/// One 404 for unknown, malformed, another tenant's and another client's ids.
-async fn find(app: &App, caller: &ApiCaller, id: &str) -> ApiResult<(ChallengeRecord, Viewer)> {
-    let id: ChallengeId = id.parse().map_err(|_| ApiError::not_found())?;
+/// One 404 for unknown, another tenant's and another client's ids.
+async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(ChallengeRecord, Viewer)> {
     let record = app.store.challenge(id).await?;
     let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
     let record = record.ok_or_else(ApiError::not_found)?;

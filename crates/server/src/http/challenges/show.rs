@@ -63,24 +63,26 @@ pub async fn handle(
 ) -> ApiResult<Json<Challenge>> {
     let include = Include::parse(query.include.as_deref())?;
     let until = wait_end(app.now(), query.wait)?;
-    let (mut record, viewer) = find(&app, &caller, &id).await?;
-    if until > app.now() && record.status == ChallengeStatus::Pending {
-        // Registered before the read that counts: a decision in between is heard.
-        let waiter = app.waiters.register_for(WakeKey::Challenge(record.facts.id), Some(caller.caller.client_id));
-        loop {
-            (record, _) = find(&app, &caller, &id).await?;
-            let now = app.now();
-            let Some(waiter) = waiter.as_ref() else { break };
-            if record.status != ChallengeStatus::Pending || now >= until {
-                break;
-            }
-            if !waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await {
-                (record, _) = find(&app, &caller, &id).await?;
+    let id = id.parse().map_err(|_| ApiError::not_found())?;
+    // Registered before the first read: a decision in between is heard. A stranger's id is registered only until that
+    // read has found nothing.
+    let may_wait = until > app.now();
+    let waiter = may_wait.then(|| app.waiters.register_for(WakeKey::Challenge(id), Some(caller.caller.client_id)));
+    let (mut record, viewer) = find(&app, &caller, id).await?;
+    if let Some(waiter) = waiter.flatten() {
+        let mut has_waited = false;
+        while record.status == ChallengeStatus::Pending && app.now() < until {
+            let goes_on = waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await;
+            has_waited = true;
+            (record, _) = find(&app, &caller, id).await?;
+            if !goes_on {
                 break;
             }
         }
-        // The key may have been revoked meanwhile: then it learns nothing more.
-        caller.reauthenticate(&app).await?;
+        if has_waited {
+            // The key may have been revoked meanwhile: then it learns nothing more.
+            caller.reauthenticate(&app).await?;
+        }
     }
     let mut shown = app.decisions.show(&record, viewer, include.evidence, app.now())?;
     if include.deliveries {

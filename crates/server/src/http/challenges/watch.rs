@@ -9,7 +9,7 @@ use axum::{
     response::sse::{Event, KeepAlive, Sse},
 };
 use countersign_core::wake::WakeKey;
-use countersign_proto::{api::challenges::Challenge, vocabulary::ChallengeStatus};
+use countersign_proto::{api::challenges::Challenge, ids::ChallengeId, vocabulary::ChallengeStatus};
 use futures_util::Stream;
 
 use super::find;
@@ -25,7 +25,7 @@ use crate::{
 struct Watch {
     app: Arc<App>,
     caller: ApiCaller,
-    id: String,
+    id: ChallengeId,
     waiter: Waiter,
     is_first: bool,
 }
@@ -39,7 +39,8 @@ pub async fn handle(
     caller: ApiCaller,
     Path(id): Path<String>,
 ) -> ApiResult<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let (record, _) = find(&app, &caller, &id).await?;
+    let id = id.parse().map_err(|_| ApiError::not_found())?;
+    let (record, _) = find(&app, &caller, id).await?;
     let waiter = app.waiters.register_for(WakeKey::Challenge(record.facts.id), Some(caller.caller.client_id));
     let waiter = waiter.ok_or_else(|| {
         ApiError::new(countersign_proto::problem::ProblemType::Unavailable).retry_after(1).because("waiter table full")
@@ -58,7 +59,7 @@ impl Watch {
     /// challenge itself (the key was revoked, the server stops, the database does not answer).
     async fn next(mut self) -> Option<(Event, Option<Self>)> {
         loop {
-            let (record, viewer) = find(&self.app, &self.caller, &self.id).await.ok()?;
+            let (record, viewer) = find(&self.app, &self.caller, self.id).await.ok()?;
             let now = self.app.now();
             let is_over = record.status != ChallengeStatus::Pending;
             if is_over || self.is_first {

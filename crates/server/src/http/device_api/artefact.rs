@@ -20,6 +20,7 @@ use crate::{
         state::App,
     },
     keyring::FreshKey,
+    signing::ServerKeys,
 };
 
 /// The claims that every artefact of a registered device has.
@@ -114,7 +115,7 @@ pub async fn open<C: DeviceClaims>(app: &App, token: &[u8], now: Timestamp) -> A
     if key.signer.role != KeyRole::Device && C::KIND != Kind::Response {
         return Err(ApiError::invalid_signature("key_role"));
     }
-    let claims = read(unverified, &key.public_key, key.signer.device_id, app.issuer())?;
+    let claims = read(unverified, &key.public_key, key.signer.device_id, &app.keys)?;
     Ok(Opened { claims, key, thumbprint })
 }
 
@@ -141,15 +142,18 @@ pub fn read<C: DeviceClaims>(
     unverified: Unverified<'_>,
     key: &PublicKey,
     device_id: DeviceId,
-    issuer: &str,
+    keys: &ServerKeys,
 ) -> ApiResult<C> {
-    let claims: C = unverified.verify(key)?.claims()?;
+    // A response is evidence, and verified again with it.
+    let verified =
+        if C::KIND == Kind::Response { unverified.verify_by(key, keys.memory())? } else { unverified.verify(key)? };
+    let claims: C = verified.claims()?;
     // 4. iss is the device that the key belongs to.
     if claims.iss() != device_id.to_string() {
         return Err(ApiError::invalid_signature("issuer"));
     }
     // 7.
-    check_audience(claims.aud(), issuer).map_err(|_| ApiError::invalid_signature("audience"))?;
+    check_audience(claims.aud(), keys.issuer()).map_err(|_| ApiError::invalid_signature("audience"))?;
     check_jti(claims.jti()).map_err(|_| ApiError::invalid_signature("jti"))?;
     Ok(claims)
 }

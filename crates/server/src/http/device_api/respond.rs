@@ -11,7 +11,7 @@ use axum::{
 };
 use countersign_core::{
     actor::Actor,
-    challenge::ChallengeRecord,
+    challenge::ChallengeFacts,
     limits,
     ports::challenges::{DecideChallenge, DecideOutcome, RecordedResponse},
     verify::{self, Obstacle, Refusal, Verdict},
@@ -31,6 +31,7 @@ use countersign_proto::{
 use super::artefact;
 use crate::{
     alarm,
+    decisions::Believed,
     http::{
         access::RequestId,
         body::Artefact,
@@ -62,7 +63,7 @@ pub async fn handle(
             None => refuse_unbound(&app, &body, now).await,
         };
     };
-    let claims: ResponseClaims = artefact::read(unverified, &bound.public_key, bound.signer.device_id, app.issuer())?;
+    let claims: ResponseClaims = artefact::read(unverified, &bound.public_key, bound.signer.device_id, &app.keys)?;
     let attempt = Attempt { app: &app, now, id, text, claims, thumbprint: thumbprint.clone(), request_id };
     match attempt.decide(bound).await {
         Err(error) if error.kind() == ProblemType::DeviceNotActive => Err(tell(&app, &thumbprint, now, error).await?),
@@ -120,48 +121,55 @@ impl Attempt<'_> {
                 None => Err(ApiError::clock_skew(self.now)),
             };
         }
-        let record = match self.id {
-            Some(id) => self.app.store.challenge(id).await?,
-            None => None,
-        };
         // 4. What is not of the device's tenant and user is answered like what does not exist.
-        let own = record.filter(|record| {
-            record.facts.tenant_id == bound.signer.tenant_id && record.facts.user.id == bound.signer.user_id
-        });
-        let Some(record) = own else { return self.refuse_unknown().await };
-        let signed = self.app.decisions.signed_text(&record.facts)?;
-        if !verify::is_within_lifetime(&signed, self.claims.iat) {
-            return self.refuse_untimely(&record, &signed, &bound).await;
+        let Some(challenge) = self.challenge(&bound).await? else { return self.refuse_unknown().await };
+        let Believed { facts, signed } = challenge.as_ref();
+        if !verify::is_within_lifetime(signed, self.claims.iat) {
+            return self.refuse_untimely(facts, signed, &bound).await;
         }
         if signed.sub == bound.signer.user_id.to_string() && signed.user.external_id != bound.external_id {
             // We signed both: somebody has renamed users in the database.
             alarm::raise("user_renamed", &bound.signer.user_id.to_string());
             return Err(ApiError::internal("user_renamed"));
         }
-        let judged = verify::judge(&record.facts, &signed, &bound.signer, &self.claims, |number| {
-            self.app.keys.is_right_number(signed.number_mac.as_deref(), record.facts.id, number)
+        let judged = verify::judge(facts, signed, &bound.signer, &self.claims, |number| {
+            self.app.keys.is_right_number(signed.number_mac.as_deref(), facts.id, number)
         });
         let verdict = match judged {
             Ok(verdict) => verdict,
-            Err(refusal) => return self.refuse(&record, &bound, refusal).await,
+            Err(refusal) => return self.refuse(facts, &bound, refusal).await,
         };
         // 11. At most twice: the key in memory may have a newer binding by now.
-        let mut outcome = self.write(&record, &bound, verdict).await?;
+        let mut outcome = self.write(facts, &bound, verdict).await?;
         if outcome == DecideOutcome::StaleKey {
             self.app.keyring.forget(&self.thumbprint);
             let fresh = self.app.keyring.bound(&self.thumbprint).await?;
             bound = fresh.ok_or_else(|| ApiError::invalid_signature("stale_key"))?;
-            outcome = self.write(&record, &bound, verdict).await?;
+            outcome = self.write(facts, &bound, verdict).await?;
         }
-        self.answer(&record, verdict, outcome).await
+        self.answer(facts, verdict, outcome).await
     }
 
-    async fn write(&self, record: &ChallengeRecord, bound: &BoundKey, verdict: Verdict) -> ApiResult<DecideOutcome> {
-        let policy = &record.facts.policy;
+    /// The challenge, if it is of the device's tenant and user: mostly from memory, for nothing of it ever changes.
+    async fn challenge(&self, bound: &BoundKey) -> ApiResult<Option<Arc<Believed>>> {
+        let Some(id) = self.id else { return Ok(None) };
+        let is_own =
+            |facts: &ChallengeFacts| facts.tenant_id == bound.signer.tenant_id && facts.user.id == bound.signer.user_id;
+        if let Some(known) = self.app.decisions.known(id) {
+            return Ok(Some(known).filter(|known| is_own(&known.facts)));
+        }
+        match self.app.store.challenge(id).await?.filter(|record| is_own(&record.facts)) {
+            Some(record) => Ok(Some(self.app.decisions.signed_text(&record.facts)?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn write(&self, facts: &ChallengeFacts, bound: &BoundKey, verdict: Verdict) -> ApiResult<DecideOutcome> {
+        let policy = &facts.policy;
         let device_id = bound.signer.device_id;
         let command = DecideChallenge {
             stamp: self.app.stamp(Actor::Device(device_id), bound.signer.tenant_id, &self.request_id.0, self.now),
-            challenge_id: record.facts.id,
+            challenge_id: facts.id,
             user_id: bound.signer.user_id,
             device_id,
             key: self.thumbprint.clone(),
@@ -176,7 +184,7 @@ impl Attempt<'_> {
 
     async fn answer(
         &self,
-        record: &ChallengeRecord,
+        facts: &ChallengeFacts,
         verdict: Verdict,
         outcome: DecideOutcome,
     ) -> ApiResult<Json<ResponseRecorded>> {
@@ -188,18 +196,18 @@ impl Attempt<'_> {
             };
         }
         if let DecideOutcome::Repeat(recorded) = outcome {
-            return reply(record.facts.id, &recorded);
+            return reply(facts.id, &recorded);
         }
         metrics::counter!("countersign_responses_total", "verdict" => word(verdict)).increment(1);
         metrics::histogram!("countersign_challenge_step_seconds", "step" => "answered")
-            .record(self.now.seconds_since(record.facts.id.made_at()));
+            .record(self.now.seconds_since(facts.id.made_at()));
         let status = match verdict {
             Verdict::Approve { .. } => ChallengeStatus::Approved,
             Verdict::Deny(_) => ChallengeStatus::Denied,
             // 10.
             Verdict::WrongNumber => return Err(ApiError::new(ProblemType::NumberMismatch)),
         };
-        Ok(Json(ResponseRecorded { challenge_id: record.facts.id, status, decided_at: self.now.floor_to_second() }))
+        Ok(Json(ResponseRecorded { challenge_id: facts.id, status, decided_at: self.now.floor_to_second() }))
     }
 
     async fn first_reply(&self) -> ApiResult<Option<ApiResult<Json<ResponseRecorded>>>> {
@@ -220,14 +228,14 @@ impl Attempt<'_> {
     /// not verify. Mostly the challenge is over: 3, 4 and 5 are told first.
     async fn refuse_untimely(
         &self,
-        record: &ChallengeRecord,
+        facts: &ChallengeFacts,
         signed: &ChallengeClaims,
         bound: &BoundKey,
     ) -> ApiResult<Json<ResponseRecorded>> {
         let device_id = bound.signer.device_id;
         let is_addressed = signed.aud.contains(&device_id.to_string());
         let judged = if is_addressed { Ok(Verdict::Deny(None)) } else { Err(Refusal::NotFound) };
-        let state = self.app.store.decision_state(record.facts.id, device_id, &self.thumbprint, &bound.binding).await?;
+        let state = self.app.store.decision_state(facts.id, device_id, &self.thumbprint, &bound.binding).await?;
         let obstacle = state.and_then(|state| verify::first_obstacle(judged, false, &state, self.now));
         Err(obstacle.map_or_else(|| ApiError::clock_skew(self.now), |obstacle| problem::obstacle(obstacle, self.now)))
     }
@@ -235,12 +243,12 @@ impl Attempt<'_> {
     /// Refused by what never changes: tell the first obstacle in the protocol's order.
     async fn refuse(
         &self,
-        record: &ChallengeRecord,
+        facts: &ChallengeFacts,
         bound: &BoundKey,
         refusal: Refusal,
     ) -> ApiResult<Json<ResponseRecorded>> {
         let device_id = bound.signer.device_id;
-        let state = self.app.store.decision_state(record.facts.id, device_id, &self.thumbprint, &bound.binding).await?;
+        let state = self.app.store.decision_state(facts.id, device_id, &self.thumbprint, &bound.binding).await?;
         let obstacle = state.and_then(|state| {
             let says_approve = self.claims.decision == Decision::Approve;
             verify::first_obstacle(Err(refusal), says_approve, &state, self.now)
