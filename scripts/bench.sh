@@ -13,6 +13,7 @@
 #
 # To add a part: a function bench_PART in a file of scripts/bench/ that writes $folder/PART.md, its marks in the page,
 # its name in `parts`. Must never leave a program or a temporary folder behind, nor put load on anything but loopback.
+# shellcheck disable=SC2034 # the parts use what is set here
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=(start sign-in paced waiters enroll overload cost large push)

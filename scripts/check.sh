@@ -24,5 +24,5 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 # The scripts themselves, where the tool is at hand.
 if command -v shellcheck >/dev/null; then
-    shellcheck scripts/*.sh deploy/image/*.sh .ci/run
+    shellcheck scripts/*.sh scripts/bench/*.sh deploy/image/*.sh .ci/run
 fi

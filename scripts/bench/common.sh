@@ -1,7 +1,7 @@
 # What the parts of scripts/bench.sh share: servers of their own, runs of the generator, medians, tables.
 # Sourced by scripts/bench.sh. Must never touch a server, a database or a process that it did not start itself.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # folder, built, page: scripts/bench.sh
+# shellcheck disable=SC2034,SC2153,SC2154 # shared with scripts/bench.sh and its other parts
 
 deadline_seconds=30
 children=()

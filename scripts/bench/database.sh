@@ -1,6 +1,6 @@
 # The start, what a sign-in costs the database, and a large database. Sourced by scripts/bench.sh.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # folder, rounds, seconds, databases, names, server, database_url: scripts/bench.sh
+# shellcheck disable=SC2034,SC2153,SC2154 # shared with scripts/bench.sh and its other parts
 
 large="${BENCH_LARGE:-1000000}"
 
@@ -42,9 +42,8 @@ start_section() {
 spent() {
     local kind="$1" name="$2"
     if [ "$kind" = postgres ]; then
-        # Its processes tell what they have counted about once a second.
-        sleep 2
-        ask_postgres "$database_url" "CHECKPOINT" >/dev/null
+        # A session that has nothing more to do tells what it has counted after 10 s.
+        sleep 11
         ask_postgres "$database_url" "SELECT json_build_object('transactions', xact_commit, 'inserted', tup_inserted,
             'updated', tup_updated, 'wal_bytes', pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'),
             'size_bytes', pg_database_size(datname), 'written_bytes', 0) FROM pg_stat_database WHERE datname = current_database()"
@@ -73,24 +72,25 @@ log_bytes() {
     ask_postgres "$database_url" "SELECT size FROM pg_stat_file('server.log')"
 }
 
-# cost_of KIND NAME ARGUMENT…: runs, and adds the differences per sign-in to NAME.json.
+# cost_of KIND NAME ARGUMENT…: runs, and adds to NAME.json per sign-in what was spent since `spent_before`. The few
+# users that the generator enrolls before are counted with it.
 cost_of() {
-    local kind="$1" name="$2" before after
+    local kind="$1" name="$2" after
     shift 2
-    # Enrolled beforehand, so that only sign-ins are counted: the generator's own users come first.
-    before="$(spent "$kind" cost)"
     load_server "$name-run" sign-in --threads 1 --warm-up 0 "$@"
     after="$(spent "$kind" cost)"
-    jq -n -c --argjson before "$before" --argjson after "$after" --argjson run "$(tail -n 1 "$folder/$name-run.json")" \
+    jq -n -c --argjson before "$spent_before" --argjson after "$after" --argjson run "$(tail -n 1 "$folder/$name-run.json")" \
         '$after | with_entries(.value = (.value - $before[.key]) / $run.sign_ins)' >>"$folder/$name.json"
+    spent_before="$after"
 }
 
 bench_cost() {
-    local kind round few=16 sign_ins=$((seconds * 500))
+    local kind round few=16 spent_before sign_ins=$((seconds * 500))
     for kind in "${databases[@]}"; do
         fresh_server "$kind" cost
+        spent_before="$(spent "$kind" cost)"
         for ((round = 1; round <= rounds; round++)); do
-            cost_of "$kind" "cost-paced-$kind" --flows "$few" --users "$few" --rate 300 --sign-ins "$sign_ins"
+            cost_of "$kind" "cost-paced-$kind" --flows "$few" --users "$few" --rate "$paced_rate" --sign-ins "$sign_ins"
             cost_of "$kind" "cost-full-$kind" --flows 128 --users 128 --sign-ins "$sign_ins"
         done
         if [ "$kind" = postgres ]; then statements="$(count_statements 1000)"; fi
@@ -102,10 +102,10 @@ bench_cost() {
 cost_section() {
     local names=()
     measured
-    echo "$rounds rounds of $((seconds * 500)) sign-ins. What the database did per sign-in, the server's background work included: at 300/s (open loop), where few share a commit, and as fast as" \
+    echo "$rounds rounds of $((seconds * 500)) sign-ins. What the database did per sign-in, the server's background work included: at $paced_rate/s (open loop), where few share a commit, and as fast as" \
         "128 flows go, where many do. PostgreSQL: \`pg_stat_database\`, \`pg_current_wal_lsn()\`; SQLite: the file, and what the kernel counted as written by the process (\`/proc/PID/io\`)."
     echo
-    echo "| per sign-in | at 300/s | 128 flows |"
+    echo "| per sign-in | at $paced_rate/s | 128 flows |"
     echo "|---|---|---|"
     if [[ " ${databases[*]} " == *" postgres "* ]]; then
         names=(cost-paced-postgres cost-full-postgres)
@@ -154,9 +154,9 @@ bench_large() {
         empty="$server" empty_url="$url"
         for ((round = 1; round <= rounds; round++)); do
             server="$empty" url="$empty_url" key_file="$folder/empty.key"
-            load_server "empty-$kind" sign-in --threads 1 --rate 300 --seconds "$seconds" --seed "$round" --arrivals poisson
+            load_server "empty-$kind" sign-in --threads 1 --rate "$paced_rate" --seconds "$seconds" --seed "$round" --arrivals poisson
             server="$large_server" url="$large_url" key_file="$folder/large.key"
-            load_server "large-$kind" sign-in --threads 1 --rate 300 --seconds "$seconds" --seed "$round" --arrivals poisson
+            load_server "large-$kind" sign-in --threads 1 --rate "$paced_rate" --seconds "$seconds" --seed "$round" --arrivals poisson
         done
         if [ "$kind" = sqlite ]; then
             wc -c <"$folder/large/countersign.db" >"$folder/size-$kind"
@@ -174,7 +174,7 @@ bench_large() {
 large_section() {
     local kind
     measured
-    echo "$rounds rounds of $seconds s at 300 sign-ins per second on two servers in turns, one on an empty database, one on a database with" \
+    echo "$rounds rounds of $seconds s at $paced_rate sign-ins per second on two servers in turns, one on an empty database, one on a database with" \
         "$large users with a device and an ended sign-in each (challenge, delivery, two events, enrollment), written there by SQL" \
         "(\`scripts/bench/fill.*.sql\`)."
     echo

@@ -1,6 +1,6 @@
 # Held reads, enrollments, overload. Sourced by scripts/bench.sh.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # folder, rounds, seconds, databases, names: scripts/bench.sh
+# shellcheck disable=SC2034,SC2154 # shared with scripts/bench.sh and its other parts
 
 waiters="${BENCH_WAITERS:-10000}"
 

@@ -1,7 +1,7 @@
 # Pushes over one HTTP/2 connection: ours and h2load's in turns. Sourced by scripts/bench.sh.
 # Must never put load on anything but the stand-in that it starts.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # folder, built, rounds: scripts/bench.sh
+# shellcheck disable=SC2034,SC2154 # shared with scripts/bench.sh and its other parts
 
 pushes="${BENCH_PUSHES:-100000}"
 # As many as the dispatcher takes from the database at once.

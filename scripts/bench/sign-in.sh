@@ -1,6 +1,6 @@
 # Complete sign-ins: closed loop beside the floor, and open loop on one node and across two. Sourced by scripts/bench.sh.
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # folder, rounds, seconds, databases, url, server, database_url: scripts/bench.sh
+# shellcheck disable=SC2034,SC2153,SC2154 # shared with scripts/bench.sh and its other parts
 
 # The generator leaves the second core to the server.
 generator_threads=1

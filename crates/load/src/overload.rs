@@ -2,7 +2,8 @@
 //!
 //! First a few sign-ins one after another say what is normal. Then more flows than the server's queue holds sign in at
 //! once, each patient: a 503 with `Retry-After` is answered by asking the same again a quarter of a second later, which
-//! is sooner than it asks for. Then all of them are gone, and sign-ins one after another say when it is normal again.
+//! is sooner than it asks for. Then nobody asks anything new, and while what was asked is still being answered, sign-ins
+//! one after another say when it is normal again.
 //!
 //! What is measured: how long a 503 took, what was still signed in, how long until normal. The run fails at any other
 //! answer: a connection that breaks, a 503 that does not say when to come back, an error.
@@ -72,10 +73,15 @@ pub(crate) async fn run(arguments: Args, json: bool) -> Result<(), LoadError> {
     let (before, mut kept) = probe(&target, &devices, flows).await.map_err(failed)?;
     let normal = (before.percentile(50) * 5).max(NORMAL);
     let until = target.began.elapsed() + Duration::from_secs(arguments.seconds);
-    let seen = overload(&target, &devices, flows, until).await.map_err(failed)?;
+    let overloading = {
+        let (target, devices) = (Arc::clone(&target), Arc::clone(&devices));
+        tokio::spawn(async move { overload(&target, &devices, flows, until).await })
+    };
+    pause_until(target.began, until).await;
+    // From here on nobody asks anything new; what was asked before is still being answered.
+    let normal_again = until_normal(&target, &devices, flows, normal, &mut kept).await?.saturating_sub(until);
+    let seen = overloading.await.map_err(|error| LoadError::Failed(error.to_string()))?.map_err(failed)?;
     let peak = usage();
-    let ended = target.began.elapsed();
-    let normal_again = until_normal(&target, &devices, flows, normal, &mut kept).await?.saturating_sub(ended);
 
     kept.extend(seen.kept);
     let verified = results::verify(&target.issuer, &target.keys().await?, &devices, &kept)?;
@@ -140,6 +146,7 @@ async fn until_normal(
             Err(failure) => return Err(LoadError::Failed(format!("after the overload: {failure}"))),
         }
         match in_a_row {
+            // Counted from its beginning.
             0 | 1 => first = now,
             IN_A_ROW => return Ok(first),
             _ => {}
@@ -164,7 +171,11 @@ async fn overload(
             while target.began.elapsed() < until {
                 let begun = target.began.elapsed();
                 let Some(kept) = patient.sign_in(device, flow, &mut seen).await? else { break };
-                seen.signed_in.push(target.began.elapsed().saturating_sub(begun));
+                // What ends after the overload is verified, but was not done in its time.
+                let ended = target.began.elapsed();
+                if ended <= until {
+                    seen.signed_in.push(ended.saturating_sub(begun));
+                }
                 seen.kept.push(kept);
             }
             Ok(seen)
@@ -222,6 +233,9 @@ impl<'a> Patient<'a> {
         let deadline = Duration::from_secs(u64::from(MAX_WAIT) + 10);
         loop {
             let begun = self.target.began.elapsed();
+            if begun >= self.until {
+                return Ok(None);
+            }
             let exchange = tokio::time::timeout(deadline, self.connection.exchange(self.request.as_bytes()));
             let reply = exchange.await.map_err(|_| Failure::Wrong(format!("{step}: no reply in time")))?;
             let body = reply.as_ref().map(|reply| reply.body.to_vec()).unwrap_or_default();
@@ -233,11 +247,7 @@ impl<'a> Patient<'a> {
                 }
                 Err(failure) => return Err(failure),
             }
-            let again = self.target.began.elapsed() + PATIENCE;
-            if again >= self.until {
-                return Ok(None);
-            }
-            pause_until(self.target.began, again).await;
+            pause_until(self.target.began, self.target.began.elapsed() + PATIENCE).await;
         }
     }
 }
