@@ -3,6 +3,7 @@
 //!
 //! Nodes are processes wherever a process is what comes and goes. To add a fault: a module with the fault, a test that
 //! nothing is lost or done twice by it, and where a harness counts failures, one that shows that it can count.
+#![expect(clippy::expect_used, reason = "in a test a panic is the report")]
 
 mod database_restart;
 mod database_tls;

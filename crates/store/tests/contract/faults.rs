@@ -41,7 +41,9 @@ fn impatient() -> Options {
 }
 
 async fn in_time<T>(ask: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, ask).await.expect("it is bounded")
+    let answered = tokio::time::timeout(PATIENCE, ask).await;
+    assert!(answered.is_ok(), "it is not bounded");
+    answered.unwrap()
 }
 
 fn is_unavailable<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
