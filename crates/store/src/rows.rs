@@ -9,6 +9,7 @@ use countersign_core::{digest::Digest, ports::StoreError};
 use countersign_proto::{ids::Id, timestamp::Timestamp};
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 /// A column's type in the row source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub(crate) fn id<K>(id: Id<K>) -> Value {
 /// A time's cell: unix milliseconds.
 pub(crate) fn time(at: Timestamp) -> Value {
     at.as_millis().into()
+}
+
+/// Below all ids that were made at this time or later, above all that were made before: the time is in the first 48 bits
+/// of a UUIDv7 (RFC 9562 section 5.7).
+pub(crate) fn first_id_at(at: Timestamp) -> Uuid {
+    Uuid::from_u128(u128::from(at.as_millis().max(0).unsigned_abs()) << 80)
 }
 
 /// A digest's cell: `\x` and hexadecimal digits, as PostgreSQL reads them.

@@ -8,10 +8,7 @@ use countersign_core::ports::{
     StoreError,
     retention::{Forget, Forgotten, Retention},
 };
-use countersign_proto::{
-    ids::{ChallengeId, EnrollmentId, Id},
-    timestamp::Timestamp,
-};
+use countersign_proto::ids::{ChallengeId, EnrollmentId, Id};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -87,17 +84,10 @@ async fn forget_rows<K>(
 ) -> Result<Vec<Id<K>>, Failure> {
     let forget = forget
         .bind(command.after.map_or(Uuid::nil(), Id::as_uuid))
-        .bind(first_id_at(command.made_before))
+        .bind(rows::first_id_at(command.made_before))
         .bind(i64::from(command.limit));
     let rows = tx.fetch_all(forget).await?;
     Ok(rows.iter().map(|row| Columns::new(table, row).id("id")).collect::<Result<_, _>>()?)
-}
-
-/// A UUID below all UUIDv7 that were made at this time or later: the time is in the first 48 bits (RFC 9562 section
-/// 5.7).
-fn first_id_at(at: Timestamp) -> Uuid {
-    let millis = at.as_millis().max(0).unsigned_abs();
-    Uuid::from_u128(u128::from(millis) << 80)
 }
 
 fn outcome<K>(forgotten: &[Id<K>]) -> Outcome<Forgotten<Id<K>>> {

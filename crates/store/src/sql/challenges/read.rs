@@ -68,7 +68,7 @@ impl Statements {
                 "",
                 &format!(
                     "challenges.tenant_id = $1 AND {which}
-                    AND challenges.id < $3
+                    AND challenges.id < $3 AND challenges.id >= $9
                     AND ($4 IS NULL OR challenges.client_id = $4)
                     AND challenges.created_at > $5
                     AND ($6 IS NULL OR $6 = CASE
@@ -206,7 +206,9 @@ pub(super) async fn challenges(
         .bind(filter.status.map(|status| status.as_str()))
         // Without a time the status is the stored one.
         .bind(filter.now.map_or(i64::MIN, Timestamp::as_millis))
-        .bind(i64::from(page.limit));
+        .bind(i64::from(page.limit))
+        // Ids begin with the time: a caller who asks for what is new reads no history.
+        .bind(filter.created_after.map_or(Uuid::nil(), rows::first_id_at));
     database.fetch_all(page).await?.iter().map(|row| record(&Columns::new("challenges", row))).collect()
 }
 

@@ -4,7 +4,7 @@
 use crate::kit::Database;
 
 /// Tables that do not grow with use, so that they may be read as a whole.
-pub(crate) const SMALL: [&str; 3] = ["installation", "leases", "_sqlx_migrations"];
+pub(crate) const SMALL: [&str; 5] = ["installation", "leases", "_sqlx_migrations", "sqlite_master", "sqlite_stat1"];
 
 /// Rows are numbered; `n` is the number.
 struct Table {

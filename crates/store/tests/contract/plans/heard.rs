@@ -45,6 +45,7 @@ const TOUR: &[&str] = &[
     "notifications::lanes::the_age_of_a_lane_is_that_of_its_oldest_push_that_could_go_out",
     "retention::",
     "system::a_store_is_ready_when_it_writes_and_its_migrations_are_ours",
+    "system::statistics_that_somebody_made_are_forgotten_at_the_next_start",
     "tenants::",
     "test_pushes::a_test_that_was_not_sent_ends_with_its_time_or_its_device",
     "test_pushes::what_came_of_a_test_is_forgotten_after_a_week",
