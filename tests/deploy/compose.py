@@ -50,7 +50,8 @@ class Compose:
                 and "no-new-privileges:true" in service.get("security_opt", []) and not service.get("privileged")
                 and re.fullmatch(r"[1-9]\d*:[1-9]\d*", user) is not None
                 and all(service.get(limit) for limit in ("pids_limit", "mem_limit", "cpus")))
-            that(f"{name}: read-only, no capabilities, no new privileges, a numeric user, limits", is_contained, service)
+            that(f"{name}: read-only, no capabilities, no new privileges, a numeric user, limits", is_contained,
+                 service)
             told = [variable for variable, value in service.get("environment", {}).items()
                     if SECRET.search(variable) and not str(value).startswith("/")]
             that(f"{name}: no secret is in its environment", not told, told)
@@ -147,7 +148,8 @@ class Compose:
             name=name, root=self.images[stage.name] if stage else None,
             user=int(str(service["user"]).split(":")[0]), environment=environment,
             mounts=[self._mount(name, volume) for volume in service.get("volumes", [])],
-            tmpfs=service.get("tmpfs", []), workdir=(stage.last("WORKDIR") if stage else None) or "/",
+            tmpfs=[place.split(":")[0] for place in service.get("tmpfs", [])],
+            workdir=(stage.last("WORKDIR") if stage else None) or "/",
             open_files=service.get("ulimits", {}).get("nofile"))
 
     def _mount(self, name: str, volume: str) -> tuple[str, Path, bool]:

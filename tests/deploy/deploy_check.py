@@ -162,7 +162,8 @@ class Trial:
         logs = {name: running.said()[-2_000:] for name, running in self.running.items()} if code else {}
         that("demo: its exit code is 0", code == 0, (said, logs))
         that("demo: three phones were rung, and one approved",
-             all(word in said for word in ("rung by apns", "rung by fcm", "rung by webpush", "recorded: approved")), said)
+             all(word in said for word in ("rung by apns", "rung by fcm", "rung by webpush", "recorded: approved")),
+             said)
         return said
 
     def without_a_node(self) -> None:
@@ -201,8 +202,8 @@ def main() -> None:
         trial.without_a_node()
     finally:
         trial.down()
-    not_tried("a container engine: the images of PostgreSQL and HAProxy, networks and their names, limits of memory and "
-              "processors, ownership of new volumes")
+    not_tried("a container engine: the images of PostgreSQL and HAProxy, networks and their names, limits of memory "
+              "and processors, ownership of new volumes")
     if not whole:
         not_tried("the Dockerfile's compiling steps (scripts/deploy-check.sh --build does)")
     print("deploy: everything that was tried holds")

@@ -1,7 +1,7 @@
 """Makes the images' root file systems by the steps of deploy/Dockerfile, without an engine.
 
-The steps run as they are written, at the places that they name, in a copy of the build context. In place of the two that
-compile, programs that cargo has already built are taken, unless the whole build is asked for.
+The steps run as they are written, at the places that they name, in a copy of the build context. In place of the two
+that compile, programs that cargo has already built are taken, unless the whole build is asked for.
 """
 
 import os
