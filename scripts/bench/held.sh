@@ -18,7 +18,7 @@ bench_waiters() {
 
 waiters_section() {
     measured
-    echo "$rounds rounds on SQLite, a server of its own each. First $waiters devices wait, each with a connection, and are" \
+    echo "$rounds rounds on SQLite, a server of its own each. First $waiters devices begin to wait, 1,000 a second, each with a connection, and are" \
         "woken by $waiters challenges created one after another in 64 flows; then $waiters callers wait for those, and are woken" \
         "by as many approvals. Later than 5 s would count as lost and end the run."
     echo

@@ -32,8 +32,11 @@ pub(crate) struct Args {
     confirmation: Confirmation,
 }
 
+/// How long a step took, if it was taken.
+type Took = fn(&Steps) -> Option<Duration>;
+
 /// Each latency with its name.
-const LATENCIES: [(&str, fn(&Steps) -> Option<Duration>); 4] = [
+const LATENCIES: [(&str, Took); 4] = [
     ("invite", |steps| Some(steps.invited.saturating_sub(steps.begun))),
     ("register", |steps| Some(steps.registered.saturating_sub(steps.invited))),
     ("confirm", |steps| Some(steps.confirmed?.saturating_sub(steps.registered))),

@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// How many wake at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     flows: u16,
+    /// How many begin to wait in a second: all at once would be an overload, which is another command.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    ramp: u32,
     /// Who waits.
     #[arg(long, value_enum, default_value_t = Who::Both)]
     who: Who,
@@ -77,14 +80,14 @@ pub(crate) async fn run(arguments: Args, json: bool) -> Result<(), LoadError> {
     if arguments.who == Who::Callers {
         in_flows(&world, flows, Step::Create).await?;
     } else {
-        let held = hold(&world, Step::Create).await?;
+        let held = hold(&world, Step::Create, arguments.ramp).await?;
         let usage = usage();
         in_flows(&world, flows, Step::Create).await?;
         figures.devices =
             Some(Side::new(usage, &collect(held).await?, |waiter| world.causes.get(waiter).map(Cause::created)));
     }
     if arguments.who != Who::Devices {
-        let held = hold(&world, Step::Approve).await?;
+        let held = hold(&world, Step::Approve, arguments.ramp).await?;
         let usage = usage();
         in_flows(&world, flows, Step::Approve).await?;
         let woken = collect(held).await?;
@@ -141,10 +144,16 @@ struct Woken {
 type Held = JoinSet<Result<Woken, Failure>>;
 
 /// Lets all wait for this step, and returns when the server holds them.
-async fn hold(world: &Arc<World>, step: Step) -> Result<Held, LoadError> {
+async fn hold(world: &Arc<World>, step: Step, ramp: u32) -> Result<Held, LoadError> {
     let sent = Arc::new(AtomicUsize::new(0));
     let mut held = JoinSet::new();
+    let (began, start) = (world.target.began, world.target.began.elapsed());
     for waiter in 0..world.devices.len() {
+        // Ten at a time: the timer is as fine as a millisecond.
+        if waiter.is_multiple_of(10) {
+            let due = Duration::from_secs_f64(f64::from(u32::try_from(waiter).unwrap_or(u32::MAX)) / f64::from(ramp));
+            pause_until(began, start + due).await;
+        }
         let (world, sent) = (Arc::clone(world), Arc::clone(&sent));
         held.spawn(async move {
             let waiting = wait(&world, waiter, step, &sent);
@@ -152,7 +161,6 @@ async fn hold(world: &Arc<World>, step: Step) -> Result<Held, LoadError> {
             waited.unwrap_or_else(|_| Err(Failure::Wrong("a waiter was never woken".to_owned())))
         });
     }
-    let began = world.target.began;
     while sent.load(Ordering::Relaxed) < world.devices.len() {
         if let Some(ended) = held.try_join_next() {
             let why = ended.map(|ended| ended.err().map(|failure| failure.to_string()));
@@ -280,7 +288,7 @@ mod tests {
 
     async fn wait_at(fault: Fault, who: Who) -> Result<(), LoadError> {
         let server = FalseServer::start(fault).await;
-        run(Args { server: server.arguments(), waiters: 20, flows: 4, who }, true).await
+        run(Args { server: server.arguments(), waiters: 20, flows: 4, ramp: 1_000, who }, true).await
     }
 
     #[tokio::test]

@@ -12,8 +12,11 @@ use crate::{
     statistics::{Latencies, rounded},
 };
 
+/// How long one of a sign-in's steps took.
+type Took = fn(&Sample) -> Duration;
+
 /// Each latency with its name. Their meaning is documented at [`Sample`].
-const LATENCIES: [(&str, fn(&Sample) -> Duration); 7] = [
+const LATENCIES: [(&str, Took); 7] = [
     ("create", |sample| sample.create),
     ("pull", |sample| sample.pull),
     ("respond", |sample| sample.respond),
@@ -51,7 +54,7 @@ impl Figures {
         self.samples.len() as f64
     }
 
-    fn latencies(&self, of: fn(&Sample) -> Duration) -> Latencies {
+    fn latencies(&self, of: Took) -> Latencies {
         self.samples.iter().map(of).collect()
     }
 
