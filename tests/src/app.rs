@@ -177,6 +177,8 @@ impl TestApp {
         settings.database.url = database.url();
         // Several apps at once share one cluster.
         settings.database.read_connections = 3;
+        // The machine may be busy with other stories.
+        settings.database.max_wait_seconds = 15;
         settings.signing.key_file = database.file("signing-keys.json");
         adjust(&mut settings);
         make_key_file(&settings, &clock);

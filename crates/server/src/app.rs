@@ -90,6 +90,7 @@ pub async fn open_store(settings: &Settings, clock: &dyn Clock, entropy: &dyn En
     let waiters = Waiters::new(settings.server.max_held_reads);
     let options = countersign_store::Options {
         read_connections: settings.database.read_connections,
+        reply_timeout: Duration::from_secs(settings.database.max_wait_seconds),
         migrate: settings.database.migrate,
         allow_unverified_tls: settings.database.allow_unverified_tls,
         ..countersign_store::Options::default()

@@ -44,7 +44,7 @@ impl Default for Options {
             allow_unverified_tls: false,
             connect_timeout: Duration::from_secs(5),
             transaction_timeout: Duration::from_secs(10),
-            reply_timeout: Duration::from_secs(2),
+            reply_timeout: Duration::from_secs(15),
             log_statements: false,
         }
     }

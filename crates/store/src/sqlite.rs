@@ -6,6 +6,7 @@
 
 mod dialect;
 mod file;
+mod statistics;
 
 #[path = "sql/api_clients.rs"]
 mod api_clients;
@@ -86,7 +87,7 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     let lock = file::lock_for_migration(&path).await?;
     let mut connection = writing.connect().await?;
     schema::prepare(&mut connection, options.migrate).await?;
-    dialect::forget_statistics(&mut connection).await?;
+    statistics::set(&mut connection).await?;
     connection.close().await?;
     drop(lock);
 

@@ -3,6 +3,7 @@
 use countersign_proto::vocabulary::{DenyReason, UvMethod};
 use countersign_simulator::phone::Answer;
 use countersign_tests::{Device, path_of, text};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::{Alarms, House, intrusion};
@@ -202,9 +203,11 @@ async fn an_approval_cannot_be_given_to_another_client_or_organisation() {
 }
 
 #[tokio::test]
-async fn a_rewritten_challenge_cannot_be_answered() {
+async fn a_rewritten_challenge_cannot_be_answered_and_whoever_knew_it_before_is_not_believed() {
     stage(async |stage| {
         let Stage { house, alarms, phone, .. } = stage;
+        // The node that made the challenge judges by what it signed; any other reads the forged row.
+        let stranger = house.app.second_node().await;
         for (forged, alarm) in [
             ("content = replace(content, 'Amount: 12', 'Amount: 13')", "challenge_row"),
             ("policy = replace(policy, '\"required\"', '\"discouraged\"')", "challenge_row"),
@@ -214,19 +217,25 @@ async fn a_rewritten_challenge_cannot_be_answered() {
             let shown = phone.only_pending().await;
             house.forge_challenge(&challenge, forged).await;
             alarms.take();
+            let path = format!("/v1/device/challenges/{}/response", text(&challenge, "id"));
             for answer in [
                 Answer::approve(Some(text(&challenge, "number"))).verified_by(UvMethod::Face),
                 Answer::approve(Some(text(&challenge, "number"))),
                 Answer::deny(None),
             ] {
                 let token = phone.sign_response(&shown, &answer).unwrap();
-                phone.respond_with(text(&challenge, "id"), &token).await.problem("internal");
+                stranger.http.artefact(Method::POST, &path, token).await.problem("internal");
                 assert_eq!(alarms.take(), [alarm]);
             }
             let pending = "SELECT count(*) FROM challenges WHERE status = 'pending' AND response IS NULL";
             assert_eq!(house.app.database.number(pending).await, 1);
-            house.forge_challenge(&challenge, "status = 'cancelled'").await;
+            let right = Answer::approve(Some(text(&challenge, "number"))).verified_by(UvMethod::Face);
+            let token = phone.sign_response(&shown, &right).unwrap();
+            phone.respond_with(text(&challenge, "id"), &token).await.ok(200);
+            house.is_disbelieved(alarms, &challenge, &house.idp, alarm).await;
         }
+        stranger.http.take_failures();
+        stranger.stop().await;
     })
     .await;
 }

@@ -127,6 +127,8 @@ pub struct Database {
     pub password_file: PathBuf,
     /// Connections for reading.
     pub read_connections: u32,
+    /// How long a request waits for the database, its turn included.
+    pub max_wait_seconds: u64,
     /// Whether a start brings the schema up to date.
     pub migrate: bool,
     /// Whether `sslmode` may be weaker than `verify-full` beyond loopback.
@@ -138,6 +140,7 @@ impl fmt::Debug for Database {
         f.debug_struct("Database")
             .field("url", &"[redacted]")
             .field("read_connections", &self.read_connections)
+            .field("max_wait_seconds", &self.max_wait_seconds)
             .field("migrate", &self.migrate)
             .field("allow_unverified_tls", &self.allow_unverified_tls)
             .finish()

@@ -52,21 +52,6 @@ pub(super) fn notifications(_keys: &[WakeKey]) -> Vec<Query<'static>> {
     Vec::new()
 }
 
-/// Forgets what `ANALYZE` or `PRAGMA optimize` have counted; neither is ever run here.
-///
-/// Without statistics SQLite takes every table for a large one and goes by keys: the same plans on every installation,
-/// which a test reads. With statistics of a quiet hour, in which hardly a challenge was pending, it read all pending
-/// ones for each response of a batch, and a batch of 64 took a hundred milliseconds.
-pub(super) async fn forget_statistics(connection: &mut Connection) -> Result<(), sqlx::Error> {
-    let has_any: Query<'static> =
-        sqlx::query("-- has_statistics\nSELECT name FROM sqlite_master WHERE name = 'sqlite_stat1'");
-    if has_any.fetch_optional(&mut *connection).await?.is_some() {
-        let forget: Query<'static> = sqlx::query("-- forget_statistics\nDELETE FROM sqlite_stat1");
-        forget.execute(connection).await?;
-    }
-    Ok(())
-}
-
 /// Nothing to prepare.
 pub(super) async fn prepare_writer(_connection: &mut Connection) -> Result<(), sqlx::Error> {
     Ok(())
