@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the report")]
 
 mod access;
+mod admission;
 mod artefacts;
 mod barrier;
 mod canaries;

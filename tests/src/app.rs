@@ -98,6 +98,11 @@ impl Node {
         &self.running.app
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address
+    }
+
     /// Runs the sweeper once.
     pub async fn sweep(&self) {
         worker::sweep::round(self.app()).await.unwrap();

@@ -4,7 +4,7 @@
 //! and binding (protocol 6.4). A row that does not verify is a 500 and an alarm, never an approval: who rewrites
 //! the database can make us fail, not lie.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
     challenge::{ChallengeFacts, ChallengeRecord, client_reference_digest},
@@ -25,12 +25,14 @@ use countersign_proto::{
     vocabulary::{ChallengeReason, ChallengeStatus, Decision, DenyReason, PushStatus, VerificationMode, Word as _},
 };
 
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::{alarm, http::problem::ApiError, signing::ServerKeys};
 
-/// Challenges remembered at most: a few KiB each, for the seconds until they are answered.
-const CAPACITY: u64 = 10_000;
+/// Bytes of challenges remembered at most, some thousands of the usual size: for the seconds until they are answered.
+const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
+/// Longer than a challenge lives and its result is told.
+const REMEMBERED: Duration = Duration::from_secs(1_200);
 
 /// Turns records into what callers see.
 pub struct Decisions {
@@ -69,7 +71,13 @@ pub enum Viewer {
 impl Decisions {
     /// Over our own keys.
     pub fn new(keys: Arc<ServerKeys>) -> Self {
-        Self { keys, believed: Cache::new(CAPACITY) }
+        // The text thrice: as signed, as claims, and as the row says. The newest stay, not the most wanted.
+        let weigh = |_: &ChallengeId, believed: &Arc<Believed>| {
+            u32::try_from(believed.facts.jws.len()).unwrap_or(u32::MAX).saturating_mul(3)
+        };
+        let believed = Cache::builder().weigher(weigh).max_capacity(CAPACITY_BYTES);
+        let believed = believed.eviction_policy(EvictionPolicy::lru()).time_to_live(REMEMBERED).build();
+        Self { keys, believed }
     }
 
     /// Remembers a challenge that this process has just signed and written.

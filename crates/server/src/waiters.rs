@@ -1,6 +1,7 @@
 //! Held reads: entries in memory, woken by commits, each with a deadline.
 //!
-//! No wake-up is lost: register, read, then wait. A wake-up before the wait leaves a permit. A waiter holds no
+//! However many wake at once, so many go on at a time ([`Waiters::turn`]): a stop, or one challenge with thousands of
+//! readers, must not fill the store's queues for everybody else. No wake-up is lost: register, read, then wait. A wake-up before the wait leaves a permit. A waiter holds no
 //! connection, no buffer of its own and never asks the database by itself: one task per node does, once a
 //! second, for all of them ([`crate::worker::poll`]). A full table answers as if `wait` were 0.
 
@@ -8,7 +9,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,9 +18,12 @@ use countersign_proto::{
     ids::{ApiClientId, ChallengeId, DeviceId},
     timestamp::Timestamp,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::{clock::Clock, outbox::Outbox};
+
+/// Held reads that have been woken and read again, at a time.
+const TURNS: usize = 256;
 
 struct Entry {
     id: u64,
@@ -43,7 +47,7 @@ pub struct Waiters {
     capacity: usize,
     next_id: AtomicU64,
     stopping: AtomicBool,
-    asleep: AtomicUsize,
+    turns: Semaphore,
 }
 
 impl Waiters {
@@ -55,7 +59,7 @@ impl Waiters {
             capacity,
             next_id: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-            asleep: AtomicUsize::new(0),
+            turns: Semaphore::new(TURNS),
         })
     }
 
@@ -140,14 +144,15 @@ impl Waiters {
         self.stopping.load(Ordering::SeqCst)
     }
 
+    /// Waits for the turn of a held read that was woken; it lasts until the permit is dropped.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.turns.acquire().await.ok()
+    }
+
     /// How many reads are held.
     pub fn count(&self) -> usize {
         self.table().held
-    }
-
-    /// How many of them sleep right now, and so cost nothing but memory.
-    pub fn asleep(&self) -> usize {
-        self.asleep.load(Ordering::Relaxed)
     }
 
     /// The challenges that somebody waits for.
@@ -217,7 +222,6 @@ impl Waiter {
         if !self.may_go_on() {
             return false;
         }
-        let _asleep = Asleep::begin(&self.waiters.asleep);
         tokio::select! {
             () = self.entry.notify.notified() => self.may_go_on(),
             () = clock.sleep_until(until) => true,
@@ -226,22 +230,6 @@ impl Waiter {
 
     fn may_go_on(&self) -> bool {
         !self.waiters.is_stopping() && !self.entry.superseded.load(Ordering::SeqCst)
-    }
-}
-
-/// Counts a sleeper, also one whose client hangs up.
-struct Asleep<'a>(&'a AtomicUsize);
-
-impl<'a> Asleep<'a> {
-    fn begin(asleep: &'a AtomicUsize) -> Self {
-        asleep.fetch_add(1, Ordering::Relaxed);
-        Self(asleep)
-    }
-}
-
-impl Drop for Asleep<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

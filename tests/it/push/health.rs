@@ -108,7 +108,7 @@ async fn a_test_push_rings_the_device_and_says_what_came_of_it() {
         idp.post_empty(&path).await.problem("device-status-conflict");
         // A week later it is forgotten.
         app.clock.advance(7 * 86_400);
-        app.sweep().await;
+        countersign::worker::forget::round(app.node().app(), &app.settings().retention).await.unwrap();
         idp.get(&asked).await.problem("not-found");
         drain_notices(app).await;
     })

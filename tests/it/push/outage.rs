@@ -104,7 +104,8 @@ async fn a_push_is_leased_by_one_of_many_nodes_and_sent_once() {
             rung.retain(|push| push.push.data["challenge_id"] == challenge["id"]);
             assert_eq!(rung.len(), 1, "{challenge}");
         }
-        assert_eq!(providers.fcm.assertions(), 2, "one access token for each node, however many pushes");
+        let tokens = providers.fcm.assertions();
+        assert!((1..=2).contains(&tokens), "one access token for each node that sent, however many pushes: {tokens}");
         second.stop().await;
     })
     .await;

@@ -41,9 +41,9 @@ pub struct StrictJson<T> {
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for StrictJson<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         require_media_type(request.headers(), "application/json")?;
-        let bytes = read(request.into_body(), MAX_JSON_BYTES).await?;
+        let bytes = read(app, request.into_body(), MAX_JSON_BYTES).await?;
         let value = json::from_slice(&bytes).map_err(|error| match error {
             ReadError::Malformed(malformed) => {
                 ApiError::new(ProblemType::MalformedRequest).saying(malformed.to_string())
@@ -61,9 +61,9 @@ pub struct Artefact(pub Bytes);
 impl FromRequest<Arc<App>> for Artefact {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         require_media_type(request.headers(), "application/jwt")?;
-        read(request.into_body(), MAX_ARTEFACT_BYTES).await.map(Self)
+        read(app, request.into_body(), MAX_ARTEFACT_BYTES).await.map(Self)
     }
 }
 
@@ -90,10 +90,14 @@ fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError>
     Err(ApiError::new(ProblemType::UnsupportedMediaType).saying(format!("Send `Content-Type: {wanted}`.")))
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body, limit))
+async fn read(app: &App, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    // Whoever sends slowly keeps nobody out.
+    let aside = app.admission.aside();
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, collect(body, limit))
         .await
-        .unwrap_or_else(|_| Err(ApiError::new(ProblemType::RequestTimeout)))
+        .unwrap_or_else(|_| Err(ApiError::new(ProblemType::RequestTimeout)))?;
+    app.admission.go_on(aside)?;
+    Ok(bytes)
 }
 
 async fn collect(body: Body, limit: usize) -> Result<Bytes, ApiError> {

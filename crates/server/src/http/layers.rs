@@ -57,7 +57,7 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let client = client_address::of(request.extensions(), request.headers(), &app.trusted_proxies);
     let span = tracing::info_span!("http", "request.id" = %request_id, method = %method, "client.address" = client.map(tracing::field::display));
     async {
-        let admitted = if is_v1 { app.admission.enter(app.waiters.asleep()).map(Some) } else { Ok(None) };
+        let admitted = if is_v1 { app.admission.enter().map(Some) } else { Ok(None) };
         let response = match admitted {
             Ok(_inside_until_answered) => next.run(request).await,
             Err(busy) => busy.into_response(),

@@ -5,14 +5,18 @@
 //! alone, so a good one stays good; what is remembered is the digest of all three. Somebody who rewrites a row changes
 //! the digest, and the arithmetic is done. Only that is spared: every claim is read and compared each time.
 //!
-//! Must never remember a bad one, nor anything but the outcome.
+//! What this process signs itself it believes as it was made. Must never remember anything but the outcome.
 
 use countersign_core::digest::Digest;
 use countersign_proto::jose::{PublicKey, VerifySignature, base64url};
-use moka::sync::Cache;
+use std::time::Duration;
+
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 /// Signatures remembered at most: some 100 bytes each, and a sign-in has three.
 const CAPACITY: u64 = 100_000;
+/// Longer than a challenge lives and its result is told.
+const REMEMBERED: Duration = Duration::from_secs(1_200);
 
 /// See the module.
 pub struct VerifiedSignatures {
@@ -22,7 +26,9 @@ pub struct VerifiedSignatures {
 impl VerifiedSignatures {
     /// Nothing remembered.
     pub fn new() -> Self {
-        Self { good: Cache::new(CAPACITY) }
+        // The newest, not the most wanted: those of a sign-in are wanted twice, and then never again.
+        let good = Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru());
+        Self { good: good.time_to_live(REMEMBERED).build() }
     }
 
     /// Remembers a compact JWS that this process has just signed with the private half of `key`.
@@ -37,7 +43,7 @@ impl VerifiedSignatures {
 impl VerifySignature for VerifiedSignatures {
     fn verifies(&self, key: &PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
         let digest = digest(key, message, signature);
-        if self.good.contains_key(&digest) {
+        if self.good.get(&digest).is_some() {
             return true;
         }
         let is_good = key.verifies(message, signature);
@@ -72,6 +78,19 @@ mod tests {
             bent[63] ^= 1;
             assert!(!memory.verifies(&key.public_key(), b"text", &bent));
         }
+    }
+
+    #[test]
+    fn a_full_memory_keeps_the_newest() {
+        let key = SigningKey::generate().unwrap().public_key();
+        let memory = VerifiedSignatures::new();
+        let numbered = |number: u64| digest(&key, &number.to_be_bytes(), &[0; 64]);
+        for number in 0..CAPACITY + CAPACITY / 4 {
+            memory.good.insert(numbered(number), ());
+        }
+        memory.good.run_pending_tasks();
+        assert!(memory.good.get(&numbered(CAPACITY + CAPACITY / 4 - 1)).is_some());
+        assert!(memory.good.entry_count() <= CAPACITY);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub async fn run(app: Arc<App>, retention: Retention, mut stopping: Stopping) {
             Ok(has_more) => has_more,
             Err(error) => {
                 tracing::warn!(%error, "what is old could not be deleted");
+                // Perhaps only here: another node shall try.
+                tenure.give_back(&app).await;
                 false
             }
         };

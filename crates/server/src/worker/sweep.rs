@@ -32,6 +32,9 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
     while pause(app.clock.as_ref(), app.now().plus_seconds(1), &mut stopping).await {
         if let Err(error) = turn(&app, &mut tenure, &stopping).await {
             tracing::warn!(%error, "sweeping failed");
+            // Perhaps only here: another node shall try, and gets the time to.
+            tenure.give_back(&app).await;
+            pause(app.clock.as_ref(), app.now().plus_seconds(LEASE_SECONDS / 2), &mut stopping).await;
         }
     }
     tenure.give_back(&app).await;
@@ -58,7 +61,10 @@ async fn portion(app: &App) -> Result<bool, StoreError> {
     let mut has_more = expire_challenges(app, now).await?;
     has_more |= expire_enrollments(app, now).await?;
     has_more |= app.store.expire_notifications(now, LIMIT).await? >= u64::from(LIMIT);
-    for tenant_id in app.store.unpositioned_tenants(LIMIT).await? {
+    let tenants = app.store.unpositioned_tenants(LIMIT).await?;
+    // The list begins with the same ones each time: whoever comes after them has its turn when these are done.
+    has_more |= tenants.len() >= LIMIT as usize;
+    for tenant_id in tenants {
         has_more |= app.store.position_events(tenant_id, LIMIT).await? >= u64::from(LIMIT);
     }
     Ok(has_more)

@@ -16,9 +16,14 @@
 
 use std::sync::Arc;
 
-use countersign_core::{ports::StoreError, wake::WakeSink};
+use countersign_core::{digest::Digest, ports::StoreError, wake::WakeSink};
+use countersign_proto::{
+    ids::{ChallengeId, DeviceId, TenantId},
+    timestamp::Timestamp,
+};
 use sqlx::SqlSafeStr;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::{
     ConnectOptions, Plain, Pool, Query, Row, Statements,
@@ -60,6 +65,22 @@ impl Lookups {
             inboxes: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
             challenges: Reader::start(pool.clone(), Arc::clone(statements), options.clone()),
         }
+    }
+}
+
+impl Lookups {
+    /// Whether each of them answers: asks for what nobody has.
+    pub(super) async fn check(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (nobody, no_device) = (TenantId::from_uuid(Uuid::nil()), DeviceId::from_uuid(Uuid::nil()));
+        self.callers.find(Digest::of([])).await?;
+        self.tenants.find(nobody).await?;
+        self.addressees.find((nobody, String::new())).await?;
+        if let Ok(no_key) = "A".repeat(43).parse() {
+            self.keys.find(no_key).await?;
+        }
+        self.inboxes.find((no_device, now)).await?;
+        self.challenges.find(ChallengeId::from_uuid(Uuid::nil())).await?;
+        Ok(())
     }
 }
 

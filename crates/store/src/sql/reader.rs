@@ -38,6 +38,9 @@ pub(super) trait Lookup: Send + Sync + 'static {
     /// The row source's columns, [`NUMBER`] among them.
     const COLUMNS: &'static rows::Columns;
 
+    /// Keys in one statement at most: as many rows, of whatever size, are in memory at once.
+    const AT_ONCE: usize = 256;
+
     /// The statement; it binds the row source as its one parameter and selects [`NUMBER`].
     fn statement(statements: &Statements) -> &Statement;
 
@@ -69,7 +72,7 @@ impl<L: Lookup> Reader<L> {
     /// Starts the lookup's task. It ends when this is dropped.
     pub(super) fn start(pool: Pool, statements: Arc<Statements>, options: Options) -> Self {
         let (asks, queue) = mpsc::channel(options.queue_length.max(1));
-        let most = options.max_batch.max(1);
+        let most = options.max_batch.clamp(1, L::AT_ONCE);
         let task = Task { pool, statements, options: options.clone() };
         tokio::spawn(async move { task.run(queue, most).await });
         Self { asks, options }
@@ -128,9 +131,14 @@ impl Task {
 
     /// One answer per key.
     async fn ask<L: Lookup>(&self, keys: &[L::Key]) -> Vec<Result<Option<L::Found>, StoreError>> {
-        let trouble = match self.look_up::<L>(keys).await {
-            Ok(answers) => return answers,
-            Err(trouble) => trouble,
+        let mut tries = 0;
+        let trouble = loop {
+            match self.look_up::<L>(keys).await {
+                Ok(answers) => return answers,
+                // A connection that died with many callers on it: the next one answers, and reading twice harms nobody.
+                Err(trouble) if matches!(trouble.remedy, Remedy::Retry | Remedy::Reconnect) && tries == 0 => tries += 1,
+                Err(trouble) => break trouble,
+            }
         };
         // A key that the database itself refuses must not take its neighbours with it.
         if trouble.remedy != Remedy::Isolate || keys.len() < 2 {
@@ -160,7 +168,9 @@ impl Task {
         };
         let parameter = rows::to_parameter(L::COLUMNS, keys.iter().enumerate().map(numbered).collect());
         let rows = query(L::statement(&self.statements)).bind(parameter).fetch_all(&self.pool);
-        let rows = match timeout(self.options.transaction_timeout, rows).await {
+        // No longer than callers wait: whoever comes after them must not pay for a connection that has gone silent.
+        let patience = self.options.transaction_timeout.min(self.options.reply_timeout);
+        let rows = match timeout(patience, rows).await {
             Ok(Ok(rows)) => rows,
             Ok(Err(error)) => {
                 let remedy = remedy(&error, dialect::remedy);

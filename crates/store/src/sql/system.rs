@@ -86,6 +86,7 @@ impl System for Database {
         if !versions.iter().copied().eq(dialect::MIGRATIONS.iter().map(|migration| migration.version)) {
             return Err(StoreError::Unavailable("the database has other migrations than this program".to_owned()));
         }
+        self.lookups.check(now).await?;
         match self.write(CheckWritable(now)).await? {
             true => Ok(()),
             false => Err(StoreError::Corrupt { table: "installation", column: "id", row: "1".to_owned() }),

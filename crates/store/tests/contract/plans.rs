@@ -36,6 +36,7 @@ pub(crate) struct Plan {
 const EXCUSES: &[(&str, &str, &str)] = &[
     ("tenants", "reads all of tenants", "an operator's list of all organisations, on the command line"),
     ("tenants", "sorts", "the same"),
+    ("api_clients", "reads an organisation's api_clients", "an operator's list of one organisation's few clients"),
     ("notices", "sorts", "what happened to one person's registrations in 30 days, sign-ins left out"),
 ];
 

@@ -70,9 +70,15 @@ pub async fn handle(
     let waiter = may_wait.then(|| app.waiters.register_for(WakeKey::Challenge(id), Some(caller.caller.client_id)));
     let (mut record, viewer) = find(&app, &caller, id).await?;
     if let Some(waiter) = waiter.flatten() {
+        // From a wake-up until the reply, or the next sleep.
+        let mut _turn = None;
         let mut has_waited = false;
         while record.status == ChallengeStatus::Pending && app.now() < until {
+            _turn = None;
+            let aside = app.admission.aside();
             let goes_on = waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await;
+            _turn = app.waiters.turn().await;
+            drop(aside);
             has_waited = true;
             (record, _) = find(&app, &caller, id).await?;
             if !goes_on {

@@ -58,6 +58,8 @@ impl Watch {
     /// The next event, and what is left to watch. `None`: the stream ends without one, and the client reads the
     /// challenge itself (the key was revoked, the server stops, the database does not answer).
     async fn next(mut self) -> Option<(Event, Option<Self>)> {
+        let app = Arc::clone(&self.app);
+        let mut _turn = None;
         loop {
             let (record, viewer) = find(&self.app, &self.caller, self.id).await.ok()?;
             let now = self.app.now();
@@ -71,9 +73,11 @@ impl Watch {
                 let event = Event::default().event("status").json_data(shown).ok()?;
                 return Some((event, if is_over { None } else { Some(self) }));
             }
+            _turn = None;
             if !self.waiter.wait(self.app.clock.as_ref(), record.facts.expires_at).await {
                 return None;
             }
+            _turn = app.waiters.turn().await;
         }
     }
 }

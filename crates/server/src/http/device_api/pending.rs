@@ -52,6 +52,8 @@ pub async fn handle(
     // Registered before the first read: a change in between is heard.
     let waiter = if until > app.now() { app.waiters.register(WakeKey::Device(device_id)) } else { None };
     let mut is_first = true;
+    // From a wake-up until the reply, or the next sleep.
+    let mut _turn = None;
     loop {
         if !std::mem::take(&mut is_first) {
             device.still_reads(&app).await?;
@@ -69,7 +71,12 @@ pub async fn handle(
         };
         waiter.has_seen(inbox.iter().map(|entry| entry.id).collect::<BTreeSet<_>>());
         let next_expiry = inbox.iter().map(|entry| entry.expires_at).min();
-        if !waiter.wait(app.clock.as_ref(), next_expiry.map_or(until, |expiry| expiry.min(until))).await {
+        _turn = None;
+        let aside = app.admission.aside();
+        let goes_on = waiter.wait(app.clock.as_ref(), next_expiry.map_or(until, |expiry| expiry.min(until))).await;
+        _turn = app.waiters.turn().await;
+        drop(aside);
+        if !goes_on {
             let now = app.now();
             let inbox = app.store.inbox(device_id, now).await?;
             let tag = etag(&inbox);

@@ -226,7 +226,8 @@ impl Tx<'_> {
             "-- cancel_challenges_of
             UPDATE challenges
             SET status = 'cancelled', reason = $5, decided_at = $6, decision_id = $7, number = NULL
-            WHERE tenant_id = $1 AND user_id = $2 AND status = 'pending' AND expires_at > $4
+            WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
+              AND status = 'pending' AND expires_at > $4
               AND EXISTS (SELECT 1 FROM deliveries
                           WHERE deliveries.challenge_id = challenges.id AND deliveries.device_id = $3)
               AND NOT EXISTS (SELECT 1 FROM deliveries CROSS JOIN devices

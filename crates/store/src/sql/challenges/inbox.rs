@@ -76,6 +76,8 @@ impl Lookup for InboxOf {
 
     const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), ("r_now", Type::Integer), (NUMBER, Type::Integer)];
 
+    const AT_ONCE: usize = 64;
+
     fn statement(statements: &super::super::Statements) -> &Statement {
         &statements.challenges.inbox.inbox
     }

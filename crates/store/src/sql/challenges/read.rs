@@ -134,6 +134,8 @@ impl Lookup for ChallengeById {
 
     const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), (NUMBER, Type::Integer)];
 
+    const AT_ONCE: usize = 64;
+
     fn statement(statements: &super::super::Statements) -> &Statement {
         &statements.challenges.read.by_id
     }

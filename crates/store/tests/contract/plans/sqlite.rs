@@ -34,20 +34,14 @@ pub(crate) async fn plan(database: &Database, statement: &str) -> Result<Plan, s
                 plan.findings.insert(format!("indexes all of {}", table(name)));
             }
             // A page, or a portion, of one organisation's rows ends; all of them may be all that there are.
-            ["SEARCH", name, ..] if reads_an_organisation(&line) && !statement.contains("LIMIT") => {
-                if !SMALL.contains(&table(name).as_str()) {
-                    plan.findings.insert(format!("reads an organisation's {}", table(name)));
-                }
+            ["SEARCH", name, ..] if line.ends_with("(tenant_id=?)") && !statement.contains("LIMIT") => {
+                plan.findings.insert(format!("reads an organisation's {}", table(name)));
             }
             ["USE", "TEMP", "B-TREE", ..] if !begins_with_parameter => _ = plan.findings.insert("sorts".to_owned()),
             _ => {}
         }
     }
     Ok(plan)
-}
-
-fn reads_an_organisation(line: &str) -> bool {
-    ["(tenant_id=?)", "(client_id=?)"].iter().any(|all| line.contains(all))
 }
 
 /// `table AS alias`.
