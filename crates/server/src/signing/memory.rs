@@ -23,14 +23,16 @@ pub struct VerifiedSignatures {
     good: Cache<[u8; 32], ()>,
 }
 
-impl VerifiedSignatures {
+impl Default for VerifiedSignatures {
     /// Nothing remembered.
-    pub fn new() -> Self {
+    fn default() -> Self {
         // The newest, not the most wanted: those of a sign-in are wanted twice, and then never again.
         let good = Cache::builder().max_capacity(CAPACITY).eviction_policy(EvictionPolicy::lru());
         Self { good: good.time_to_live(REMEMBERED).build() }
     }
+}
 
+impl VerifiedSignatures {
     /// Remembers a compact JWS that this process has just signed with the private half of `key`.
     pub fn remember_own(&self, key: &PublicKey, token: &str) {
         let Some((message, signature)) = token.rsplit_once('.') else { return };
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_good_and_nothing_that_differs_in_a_bit_is() {
         let (key, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
-        let memory = VerifiedSignatures::new();
+        let memory = VerifiedSignatures::default();
         let signature = key.signature(b"text").unwrap();
         for _ in 0..2 {
             assert!(memory.verifies(&key.public_key(), b"text", &signature));
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn a_full_memory_keeps_the_newest() {
         let key = SigningKey::generate().unwrap().public_key();
-        let memory = VerifiedSignatures::new();
+        let memory = VerifiedSignatures::default();
         let numbered = |number: u64| digest(&key, &number.to_be_bytes(), &[0; 64]);
         for number in 0..CAPACITY + CAPACITY / 4 {
             memory.good.insert(numbered(number), ());
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn an_own_token_is_known_and_a_changed_one_is_not() {
         let key = SigningKey::generate().unwrap();
-        let memory = VerifiedSignatures::new();
+        let memory = VerifiedSignatures::default();
         let signature = key.signature(b"a.b").unwrap();
         memory.remember_own(&key.public_key(), &format!("a.b.{}", base64url::encode(signature)));
         assert!(memory.good.contains_key(&digest(&key.public_key(), b"a.b", &signature)));

@@ -72,7 +72,7 @@ impl ServerKeys {
         let seals = Seals::new(file.mac_key());
         let vapid_key = file.vapid_key();
         let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
-        let memory = VerifiedSignatures::new();
+        let memory = VerifiedSignatures::default();
         Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals, memory, vapid_key })
     }
 
