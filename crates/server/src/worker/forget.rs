@@ -4,7 +4,7 @@
 //! In small portions with a pause after each, so that sign-ins, which share the writer, hardly notice; by key, so that
 //! a portion costs the same however much there is. One node at a time does it. Never deletes events (the record of what
 //! happened), devices and their keys (a revoked key stays refused), or what still waits.
-//! To add a kind: its method in core's `ports/retention.rs`, its line in [`portion`].
+//! To add a kind: its method in core's `ports/retention.rs`, its line in `portion`.
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! Nothing depends on when this runs: an expired challenge is answered as expired from its end on, swept or not.
 //! Of several nodes one sweeps, the one that holds the lease; that only spares work. Each step is a conditional write
 //! that loses harmlessly to whoever else was faster, here or on another node.
-//! To add a kind: its line in [`portion`].
+//! To add a kind: its line in `portion`.
 
 use std::sync::Arc;
 
