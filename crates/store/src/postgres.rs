@@ -5,6 +5,7 @@
 #![expect(clippy::duplicate_mod, reason = "one text for two databases: see the crate's documentation")]
 
 mod dialect;
+mod parameters;
 mod tls;
 mod wakes;
 
@@ -83,6 +84,7 @@ pub const PLANNING: [(&str, &str); 4] =
 
 /// Opens the database at `url` (`postgres://…`).
 pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>) -> Result<Database, ConnectError> {
+    parameters::check(url)?;
     let base = tls::verified(PgConnectOptions::from_str(url)?, url, options.allow_unverified_tls)?;
     let base = base.application_name("countersign");
     let base = if options.log_statements { base } else { base.disable_statement_logging() };

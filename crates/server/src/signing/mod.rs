@@ -18,7 +18,7 @@ use countersign_core::{
 use countersign_proto::{
     ids::{BindingId, ChallengeId, DeviceId, TenantId, UserId},
     jose::{
-        Claims, Jwks, Kind, PublicKey, ServerKey, SigningKey, Thumbprint,
+        Claims, Jwks, Kind, PublicKey, ServerKey, SigningError, SigningKey, Thumbprint,
         claims::{BindingClaims, ConfirmationKey},
         verify_server_by,
     },
@@ -117,7 +117,10 @@ impl ServerKeys {
     /// # Errors
     /// [`SignFailure`].
     pub fn check_signing(&self) -> Result<(), SignFailure> {
-        self.current.signature(b"countersign readiness").map(|_| ()).map_err(SignFailure::from)
+        let text = b"countersign readiness";
+        let signature = self.current.signature(text)?;
+        let is_good = self.current.public_key().verifies(text, &signature);
+        if is_good { Ok(()) } else { Err(SignFailure(SigningError::Library)) }
     }
 
     /// Signs the statement that these keys are this device's (protocol 4.5).
