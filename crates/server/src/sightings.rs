@@ -30,8 +30,8 @@ struct Waiting {
 /// See the module.
 pub struct Sightings {
     waiting: Mutex<Waiting>,
-    /// Fetches that were noted: only the first counts.
-    noted: Cache<(ChallengeId, DeviceId), ()>,
+    /// Fetches that were noted, and when: only the first counts.
+    noted: Cache<(ChallengeId, DeviceId), Timestamp>,
 }
 
 impl Default for Sightings {
@@ -57,10 +57,9 @@ impl Sightings {
     /// A device was handed challenges.
     pub fn fetched(&self, device_id: DeviceId, challenges: impl IntoIterator<Item = ChallengeId>, at: Timestamp) {
         for id in challenges {
-            if self.noted.contains_key(&(id, device_id)) {
+            if !self.noted.entry((id, device_id)).or_insert(at).is_fresh() {
                 continue;
             }
-            self.noted.insert((id, device_id), ());
             metrics::histogram!("countersign_challenge_step_seconds", "step" => "fetched")
                 .record(at.seconds_since(id.made_at()));
             let mut waiting = self.waiting();
@@ -68,6 +67,12 @@ impl Sightings {
                 waiting.fetches.push((id, device_id, at));
             }
         }
+    }
+
+    /// When this node first handed the challenge to the device; `None` if it did not, or has forgotten: another node may
+    /// have done so.
+    pub fn first_fetch(&self, challenge_id: ChallengeId, device_id: DeviceId) -> Option<Timestamp> {
+        self.noted.get(&(challenge_id, device_id))
     }
 
     /// What was seen since the last time.
