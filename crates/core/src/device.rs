@@ -122,6 +122,19 @@ pub struct StoredKey {
     pub revoked_at: Option<Timestamp>,
     /// The binding, once the device became active.
     pub binding: Option<StoredBinding>,
+    /// How old the device is.
+    pub versions: DeviceVersions,
+}
+
+/// What a device runs on, as it told: texts of its own choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceVersions {
+    /// The platform.
+    pub platform: Platform,
+    /// The app's version.
+    pub app_version: Option<String>,
+    /// The operating system's version.
+    pub os_version: Option<String>,
 }
 
 /// The server's signed statement that the keys are the device's, as the database has it.
@@ -206,8 +219,33 @@ pub struct PushHealth {
     pub accepted_at: Option<Timestamp>,
     /// When it last asked for its challenges.
     pub pulled_at: Option<Timestamp>,
+    /// When it last decided one.
+    pub answered_at: Option<Timestamp>,
     /// Our code and the provider's status of the last failure, and when.
     pub last_error: Option<(String, Timestamp)>,
+}
+
+impl DeviceRecord {
+    /// When it last decided a challenge or, if that is later, became active.
+    pub fn last_used_at(&self) -> Timestamp {
+        last_used_at(self.push_health.answered_at, self.activated_at, self.created_at)
+    }
+}
+
+/// When a device last decided a challenge or, if that is later, became active; of one that never did either, when it
+/// registered.
+pub fn last_used_at(
+    answered_at: Option<Timestamp>,
+    activated_at: Option<Timestamp>,
+    created_at: Timestamp,
+) -> Timestamp {
+    answered_at.max(activated_at).unwrap_or(created_at)
+}
+
+/// Whether a device that was last used then is dormant at `now` (protocol 9): challenges are addressed to it no more.
+/// Only a fresh enrollment leads back, for nothing but a decision counts as use.
+pub fn is_dormant(last_used_at: Timestamp, dormant_after_days: Option<u32>, now: Timestamp) -> bool {
+    dormant_after_days.is_some_and(|days| now >= last_used_at.plus_seconds(i64::from(days) * 86_400))
 }
 
 /// What an admin, or the device itself, may do to an existing device.
@@ -249,6 +287,18 @@ pub const fn transition(from: DeviceStatus, change: StatusChange) -> Transition 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_dormant_from_the_end_of_its_days_on() {
+        let used = Timestamp::from_seconds(1_800_000_000);
+        assert!(!is_dormant(used, Some(30), used.plus_seconds(30 * 86_400 - 1)));
+        assert!(is_dormant(used, Some(30), used.plus_seconds(30 * 86_400)));
+        assert!(!is_dormant(used, None, used.plus_seconds(3_650 * 86_400)));
+        let later = used.plus_seconds(1);
+        assert_eq!(last_used_at(Some(used), Some(later), used), later);
+        assert_eq!(last_used_at(Some(later), Some(used), used), later);
+        assert_eq!(last_used_at(None, None, used), used);
+    }
 
     #[test]
     fn nothing_leads_back_from_revoked() {

@@ -6,17 +6,27 @@ use countersign_proto::{
     ids::{EnrollmentId, TenantId},
     problem::FieldError,
     timestamp::Timestamp,
-    vocabulary::{Confirmation, EnrollmentPurpose, EnrollmentStatus},
+    vocabulary::{Confirmation, EnrollmentApproval, EnrollmentPurpose, EnrollmentStatus},
 };
 
 use crate::{
     digest::Digest,
     entropy::{Entropy, digits, secret_bytes},
     limits,
-    policy::Policy,
+    policy::{Policy, stricter},
     ports::users::UserName,
     text::Checker,
 };
+
+/// The `action` of a challenge by which a person agrees to one more device.
+pub const ENROLL_ACTION: &str = "enroll_device";
+/// How old such an agreement may be.
+pub const APPROVAL_SECONDS: i64 = 300;
+
+/// Whether a user who has a device must agree to one more.
+pub fn is_guarded(policy: &Policy) -> bool {
+    stricter::bound(policy).enrollment_approval == EnrollmentApproval::ExistingDevice
+}
 
 /// A checked request for an enrollment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +41,10 @@ pub struct EnrollmentRequest {
     pub purpose: EnrollmentPurpose,
     /// Life time of the whole enrollment.
     pub ttl_seconds: i64,
+    /// The challenge by which a device agreed, as the caller wrote it.
+    pub approval: Option<String>,
+    /// Why an administrator needs no agreement; NFC.
+    pub override_reason: Option<String>,
 }
 
 /// Checks a request for an enrollment (protocol 4.1).
@@ -42,15 +56,20 @@ pub fn check(request: &CreateEnrollment, policy: &Policy) -> Result<EnrollmentRe
     let external_id = checker.external_id("/user/external_id", &request.user.external_id);
     let display_name = checker.optional_text("/user/display_name", request.user.display_name.as_deref(), 1, 128);
     let confirmation = request.confirmation.unwrap_or(Confirmation::Code);
-    if confirmation == Confirmation::None && policy.confirmation_required {
+    if confirmation == Confirmation::None && stricter::bound(policy).confirmation_required {
         checker.refuse("/confirmation", "the organisation requires a confirmation code");
     }
     let longest = *limits::ENROLLMENT_TTL_SECONDS.end();
     let ttl_seconds = request.ttl_seconds.unwrap_or(longest);
     checker.range("/ttl_seconds", ttl_seconds, *limits::ENROLLMENT_TTL_SECONDS.start(), longest);
+    let override_reason = checker.optional_text("/override", request.override_reason.as_deref(), 1, 256);
+    if override_reason.is_some() && request.approval.is_some() {
+        checker.refuse("/override", "cannot go with `approval`");
+    }
     checker.finish()?;
     let purpose = request.purpose.unwrap_or(EnrollmentPurpose::Approval);
-    Ok(EnrollmentRequest { external_id, display_name, confirmation, purpose, ttl_seconds })
+    let approval = request.approval.clone();
+    Ok(EnrollmentRequest { external_id, display_name, confirmation, purpose, ttl_seconds, approval, override_reason })
 }
 
 /// What a device shows once to become a user's: 32 random bytes in base64url, kept only as a digest.

@@ -1,13 +1,15 @@
 //! Push: where a device wants to be rung, how its delivery begins, and what the deliveries come to (protocol 8).
 //!
 //! Only the shape is judged here. Whether an address is safe to connect to is judged at each connect, on the
-//! address actually connected to, by whoever connects.
+//! address actually connected to, by whoever connects. How often a user is rung is in [`budget`].
 
 use countersign_proto::{
     push::PushBinding,
     timestamp::Timestamp,
     vocabulary::{DeliveryState, PushChannel, PushStatus},
 };
+
+pub mod budget;
 
 use crate::{
     limits::UNDELIVERABLE_RETRY_SECONDS,
@@ -30,6 +32,14 @@ pub fn first_delivery(addressee: &Addressee, wanted: bool, now: Timestamp) -> Ne
         (_, None) => (DeliveryState::Queued, None),
     };
     NewDelivery { device_id: addressee.device_id, channel: addressee.channel, state, last_error }
+}
+
+/// What a delivery's state is instead if the user's limits say that nobody is rung.
+pub const fn suppressed(state: DeliveryState) -> DeliveryState {
+    match state {
+        DeliveryState::Queued => DeliveryState::Suppressed,
+        other => other,
+    }
 }
 
 /// What the deliveries of a challenge come to (protocol 6.4). A state with `true` is one whose provider is known to be
@@ -120,6 +130,7 @@ mod tests {
             channel,
             is_token_gone: false,
             undeliverable: None,
+            last_used_at: NOW,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What devices were seen to do: gathered in memory, written together every few seconds.
 //!
-//! For operators who ask why a phone did not ring, and for the metrics; no rule ever looks at it, so a crash may lose a
-//! few seconds of it. A pull costs no write of its own. Bounded: when full, what is new is not noted.
+//! For operators who ask why a phone did not ring, for the metrics, and for dormancy, which is measured in days: so a
+//! crash may lose a few seconds of it. Neither a pull nor a decision costs a write of its own. Bounded: when full, what is new is not noted.
 
 use std::{
     collections::HashMap,
@@ -24,6 +24,7 @@ const REMEMBERED: Duration = Duration::from_secs(700);
 #[derive(Default)]
 struct Waiting {
     pulls: HashMap<DeviceId, (TenantId, Timestamp)>,
+    answers: HashMap<DeviceId, (TenantId, Timestamp)>,
     fetches: Vec<(ChallengeId, DeviceId, Timestamp)>,
 }
 
@@ -54,6 +55,14 @@ impl Sightings {
         }
     }
 
+    /// A device decided a challenge.
+    pub fn answered(&self, tenant_id: TenantId, device_id: DeviceId, at: Timestamp) {
+        let mut waiting = self.waiting();
+        if waiting.answers.len() < CAPACITY {
+            waiting.answers.insert(device_id, (tenant_id, at));
+        }
+    }
+
     /// A device was handed challenges.
     pub fn fetched(&self, device_id: DeviceId, challenges: impl IntoIterator<Item = ChallengeId>, at: Timestamp) {
         for id in challenges {
@@ -77,8 +86,10 @@ impl Sightings {
 
     /// What was seen since the last time.
     pub fn take(&self) -> Seen {
-        let Waiting { pulls, fetches } = std::mem::take(&mut *self.waiting());
-        let pulls = pulls.into_iter().map(|(device_id, (tenant_id, at))| (tenant_id, device_id, at));
-        Seen { pulls: pulls.collect(), fetches }
+        let Waiting { pulls, answers, fetches } = std::mem::take(&mut *self.waiting());
+        let of_devices = |seen: HashMap<DeviceId, (TenantId, Timestamp)>| {
+            seen.into_iter().map(|(device_id, (tenant_id, at))| (tenant_id, device_id, at)).collect()
+        };
+        Seen { pulls: of_devices(pulls), answers: of_devices(answers), fetches }
     }
 }

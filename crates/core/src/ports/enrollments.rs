@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use countersign_proto::{
-    ids::{DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     push::PushBinding,
     timestamp::Timestamp,
     vocabulary::{Confirmation, EnrollmentPurpose, EnrollmentStatus},
@@ -15,6 +15,42 @@ use crate::{
     digest::Digest,
     enrollment::EnrollmentRecord,
 };
+
+/// Who agreed to one more device of the user (protocol 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nobody has to.
+    Free,
+    /// Nobody could: the user has no device. Looked at under the user's lock.
+    FirstDevice,
+    /// A device of the user.
+    Approved(Approval),
+    /// An administrator. Event: `enrollment.overridden`.
+    Overridden {
+        /// Of the reason.
+        reason: Digest,
+    },
+}
+
+/// A challenge by which a device of the user agreed: its evidence was verified, and it is not too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Approval {
+    /// The challenge. Lets one enrollment in, however many race.
+    pub challenge_id: ChallengeId,
+    /// Its user; must be the enrollment's.
+    pub user_id: UserId,
+    /// The device that agreed; must be active still.
+    pub device_id: DeviceId,
+}
+
+/// What came of an invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateEnrollmentOutcome {
+    /// The user, made if new.
+    Created(UserName),
+    /// Nobody agreed who had to, or the approval is not worth anything any more. Nothing was changed.
+    ApprovalRequired,
+}
 
 /// Invites a user's device; makes the user if new. Events: `enrollment.created`, `user.created` if new.
 #[derive(Debug, Clone)]
@@ -39,6 +75,8 @@ pub struct CreateEnrollment {
     pub expires_at: Timestamp,
     /// The server's MAC over whose ticket it is: nobody who can write the database can give it to another user.
     pub seal: String,
+    /// Who agreed.
+    pub admission: Admission,
 }
 
 /// Whose ticket it is: facts that never change, whatever state the enrollment is in.
@@ -52,6 +90,8 @@ pub struct TicketHolder {
     pub tenant_name: String,
     /// The organisation's limit on devices right now.
     pub max_devices_per_user: u32,
+    /// Whether the organisation asks right now that a device of the user agrees to one more.
+    pub is_guarded: bool,
     /// Its user.
     pub user: UserName,
     /// Whether a code is typed back.
@@ -107,6 +147,9 @@ pub struct ClaimTicket {
     pub claim_seal: String,
     /// The limit on pending, active and suspended devices of the user.
     pub max_devices_per_user: u32,
+    /// As [`TicketHolder`] says. Then a ticket to which nobody agreed is of no use once the user has a device: of two
+    /// that were made while there was none, one makes a device.
+    pub is_guarded: bool,
     /// What a byte-identical repeat gets.
     pub reply: Reply,
 }
@@ -116,7 +159,7 @@ pub struct ClaimTicket {
 pub enum ClaimOutcome {
     /// The device exists.
     Claimed,
-    /// Unknown, used, expired, cancelled or contested: one answer.
+    /// Unknown, used, expired, cancelled, contested or not agreed to: one answer.
     NotFound,
     /// One of the keys was registered before, by anybody.
     KeyAlreadyRegistered,
@@ -155,6 +198,8 @@ pub struct ConfirmEnrollment {
     pub code: String,
     /// Signed beforehand; stored only if the code is right.
     pub binding: StoredBinding,
+    /// As [`ClaimTicket::is_guarded`], right now.
+    pub is_guarded: bool,
 }
 
 /// What came of it.
@@ -173,6 +218,9 @@ pub enum ConfirmOutcome {
     NotClaimed,
     /// Ended; how.
     Closed(EnrollmentStatus),
+    /// Nobody agreed, and the user has got another device meanwhile: it is cancelled, its device deleted. Event:
+    /// `enrollment.cancelled`.
+    ApprovalRequired,
     /// No such enrollment in this tenant.
     NotFound,
 }
@@ -202,8 +250,8 @@ pub struct DueEnrollment {
 /// Enrollments.
 #[async_trait]
 pub trait Enrollments: Send + Sync {
-    /// Invites; returns the user (created if new).
-    async fn create_enrollment(&self, command: CreateEnrollment) -> Result<UserName, StoreError>;
+    /// Invites.
+    async fn create_enrollment(&self, command: CreateEnrollment) -> Result<CreateEnrollmentOutcome, StoreError>;
     /// By id.
     async fn enrollment(&self, tenant_id: TenantId, id: EnrollmentId) -> Result<Option<EnrollmentRecord>, StoreError>;
     /// Whose ticket it is; `None` if unknown.

@@ -125,12 +125,15 @@ pub enum FinishOutcome {
     StaleLease,
 }
 
-/// What devices were seen to do, gathered in memory and written together: a hint for operators, never a rule's input.
-/// Losing a second of it in a crash loses nothing that anybody was promised.
+/// What devices were seen to do, gathered in memory and written together: hints for operators, and when a device last
+/// decided anything, which is measured in days. Losing a second of it in a crash loses nothing that anybody was
+/// promised: at worst a device counts as dormant a little early.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sightings {
     /// Devices that asked for their challenges, and when last.
     pub pulls: Vec<(TenantId, DeviceId, Timestamp)>,
+    /// Devices that decided a challenge, and when last.
+    pub answers: Vec<(TenantId, DeviceId, Timestamp)>,
     /// Challenges that were handed to an addressed device, and when first.
     pub fetches: Vec<(ChallengeId, DeviceId, Timestamp)>,
 }

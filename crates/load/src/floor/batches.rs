@@ -13,7 +13,7 @@ use std::{
 
 use countersign_core::{
     actor::{Actor, Stamp},
-    api_client::Scopes,
+    api_client::{Credential, NewApiKey, Scopes},
     challenge::{ChallengeFacts, ChallengeText},
     clock::Clock as _,
     device::{DeviceDescription, NewKey, StoredBinding},
@@ -23,7 +23,7 @@ use countersign_core::{
         Reply, Store,
         api_clients::CreateApiClient,
         challenges::{CreateChallenge, CreateOutcome, DecideChallenge, DecideOutcome},
-        enrollments::{Activation, ClaimOutcome, ClaimTicket, CreateEnrollment},
+        enrollments::{Activation, Admission, ClaimOutcome, ClaimTicket, CreateEnrollment, CreateEnrollmentOutcome},
         tenants::CreateTenant,
     },
     push,
@@ -161,9 +161,8 @@ async fn client(store: &dyn Store, tenant_id: TenantId) -> Result<Actor, LoadErr
         id: client_id,
         name: "floor".to_owned(),
         scopes: "challenges,enrollments".parse::<Scopes>().map_err(|error| wrong(&error))?,
-        key_id,
-        key_digest: digest(),
-        key_expires_at: None,
+        applications: None,
+        key: NewApiKey { id: key_id, credential: Credential::ApiKey(digest()), expires_at: None },
     };
     store.create_api_client(command).await.map_err(|error| wrong(&error))?;
     Ok(Actor::ApiClient { client_id, key_id })
@@ -183,9 +182,13 @@ impl World {
             purpose: EnrollmentPurpose::Approval,
             expires_at,
             seal: digest().to_b64u(),
+            admission: Admission::Free,
         };
         let (enrollment_id, ticket) = (invitation.id, invitation.ticket);
-        let user = self.store.create_enrollment(invitation).await.map_err(|error| wrong(&error))?;
+        let user = match self.store.create_enrollment(invitation).await.map_err(|error| wrong(&error))? {
+            CreateEnrollmentOutcome::Created(user) => user,
+            outcome @ CreateEnrollmentOutcome::ApprovalRequired => return Err(wrong(&outcome)),
+        };
         let device_id = id();
         let key: Thumbprint = digest().to_b64u().parse().map_err(|error| wrong(&error))?;
         let binding = StoredBinding { id: binding_id(), jws: self.binding.clone() };
@@ -215,6 +218,7 @@ impl World {
             activation: Activation::AtOnce(binding.clone()),
             claim_seal: digest().to_b64u(),
             max_devices_per_user: 10,
+            is_guarded: false,
             reply: Reply { artefact: digest(), body: "{}".to_owned(), expires_at },
         };
         match self.store.claim_ticket(claim).await.map_err(|error| wrong(&error))? {
@@ -231,6 +235,7 @@ impl World {
         let Actor::ApiClient { client_id, .. } = self.client else { return Err(wrong(&"no client")) };
         let policy = effective(&Policy::default(), &PolicyRequest::default()).map_err(|error| wrong(&error))?;
         let (wrong_numbers_before_lock, lock_seconds) = (policy.wrong_numbers_before_lock, policy.lock_seconds);
+        let (quiet_seconds_after_report, on_report) = (policy.quiet_seconds_after_report, policy.on_report);
         let challenge_id = id();
         let create = CreateChallenge {
             stamp: stamp(self.tenant_id, self.client),
@@ -246,6 +251,7 @@ impl World {
                     context: None,
                     details: None,
                     client_reference: None,
+                    risk: None,
                 },
                 policy,
                 jws: self.challenge.clone(),
@@ -258,7 +264,7 @@ impl World {
             idempotency: None,
         };
         match self.store.create_challenge(create).await.map_err(|error| wrong(&error))? {
-            CreateOutcome::Created => {}
+            CreateOutcome::Created(_) => {}
             outcome => return Err(wrong(&outcome)),
         }
         let decide = DecideChallenge {
@@ -272,6 +278,10 @@ impl World {
             verdict: Verdict::Approve { with_number: true },
             wrong_numbers_before_lock,
             lock_seconds,
+            quiet_seconds_after_report,
+            on_report,
+            flags: Vec::new(),
+            code: None,
         };
         match self.store.decide_challenge(decide).await.map_err(|error| wrong(&error))? {
             DecideOutcome::Won { .. } => Ok(()),

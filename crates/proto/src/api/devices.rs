@@ -138,6 +138,13 @@ pub struct Device {
     /// When it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Timestamp>,
+    /// When it last decided a challenge, up to a few seconds late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_decision_at: Option<Timestamp>,
+    /// In `GET /v1/devices/{id}` only: `true` if it has decided nothing for `dormant_after_days`, so that challenges are
+    /// addressed to it no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dormant: Option<bool>,
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
@@ -225,6 +232,9 @@ pub struct NoticeDevice {
 pub struct PendingChallenges {
     /// Pending and addressed to this device, oldest first.
     pub challenges: Vec<PendingChallenge>,
+    /// The device is older than its organisation asks (5.4): tell the person to update. Absent: not known to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_required: Option<bool>,
     /// The server's time.
     pub server_time: Timestamp,
 }
@@ -241,14 +251,29 @@ pub struct PendingChallenge {
 }
 
 /// The reply to a recorded response (protocol 7.2, step 11).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResponseRecorded {
     /// The challenge that was answered.
     pub challenge_id: ChallengeId,
-    /// What it became.
+    /// What it became; `pending` while the code is awaited (6.8).
     pub status: ChallengeStatus,
-    /// When.
-    pub decided_at: Timestamp,
+    /// When; absent while pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Timestamp>,
+    /// Mode `display`, while pending: what the person types where they sign in. Only the device that approved gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "042137")]
+    pub display_code: Option<String>,
+}
+
+/// Leaves out the code.
+impl std::fmt::Debug for ResponseRecorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { challenge_id, status, decided_at, display_code: _ } = self;
+        let mut recorded = f.debug_struct("ResponseRecorded");
+        recorded.field("challenge_id", challenge_id).field("status", status).field("decided_at", decided_at);
+        recorded.finish_non_exhaustive()
+    }
 }
 
 /// The reply to a deregistration (protocol 10.2).

@@ -32,6 +32,18 @@ pub struct CreateEnrollment {
     /// Whether to return `qr_svg`.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub qr: Option<bool>,
+    /// Where the policy asks for it: the id of a challenge of this user, made by this API client with the action
+    /// `enroll_device`, that one of the user's devices approved at most five minutes ago. Used once.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// Scope `admin` only: why no device of the user is asked; 1–256 characters.
+    #[serde(
+        default,
+        rename = "override",
+        deserialize_with = "crate::absent::not_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub override_reason: Option<String>,
 }
 
 /// An enrollment.

@@ -7,9 +7,10 @@
 
 use async_trait::async_trait;
 use countersign_core::{
-    device::{DeviceDescription, DeviceRecord, PushHealth, StoredBinding, StoredKey, Undeliverable},
+    device::{DeviceDescription, DeviceRecord, DeviceVersions, PushHealth, StoredBinding, StoredKey, Undeliverable},
     digest::Digest,
     event::EventKind,
+    policy::devices::DeviceStanding,
     ports::{
         PageRequest, Reply, StoreError,
         devices::{
@@ -37,6 +38,8 @@ mod dispute;
 mod key;
 #[path = "devices/push.rs"]
 mod push;
+#[path = "devices/standing.rs"]
+mod standing;
 #[path = "devices/status.rs"]
 mod status;
 
@@ -66,7 +69,7 @@ impl Statements {
                     display_name, name, platform, model, os_version, app_id, app_version, installation_id, purpose,
                     status, key_thumbprint, uv_thumbprint, binding_id, binding, push_channel, push_token_gone,
                     push_undeliverable, push_undeliverable_at, push_updated_at, devices.created_at AS created_at,
-                    activated_at, revoked_at, revoke_reason, accepted_at, pulled_at, error, error_at
+                    activated_at, revoked_at, revoke_reason, accepted_at, pulled_at, answered_at, error, error_at
                 FROM devices JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
                 LEFT JOIN push_health ON push_health.device_id = devices.id
                 WHERE devices.tenant_id = $1 AND {which}"
@@ -139,6 +142,15 @@ impl Devices for Database {
             None => list,
         };
         self.fetch_all(list).await?.iter().map(device).collect()
+    }
+
+    async fn device_standings(
+        &self,
+        tenant_id: TenantId,
+        page: PageRequest<DeviceId>,
+    ) -> Result<Vec<DeviceStanding>, StoreError> {
+        let rows = self.fetch_all(standing::page(tenant_id, page)).await?;
+        rows.iter().map(standing::read).collect()
     }
 
     async fn change_device_status(&self, command: ChangeDeviceStatus) -> Result<ChangeDeviceStatusOutcome, StoreError> {
@@ -264,6 +276,7 @@ fn device(row: &Row) -> Result<DeviceRecord, StoreError> {
         push_health: PushHealth {
             accepted_at: columns.optional_time("accepted_at")?,
             pulled_at: columns.optional_time("pulled_at")?,
+            answered_at: columns.optional_time("answered_at")?,
             last_error: columns.optional_text("error")?.zip(columns.optional_time("error_at")?),
         },
         push_updated_at: columns.time("push_updated_at")?,
@@ -282,6 +295,14 @@ pub(super) fn undeliverable(columns: &Columns<'_>) -> Result<Option<Undeliverabl
         (None, None) => Ok(None),
         _ => Err(columns.corrupt("push_undeliverable")),
     }
+}
+
+fn versions(columns: &Columns<'_>) -> Result<DeviceVersions, StoreError> {
+    Ok(DeviceVersions {
+        platform: columns.word("platform")?,
+        app_version: columns.optional_text("app_version")?,
+        os_version: columns.optional_text("os_version")?,
+    })
 }
 
 fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, StoreError> {

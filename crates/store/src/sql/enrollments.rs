@@ -1,22 +1,23 @@
 //! Enrollments: tickets, claims, confirmations.
 //!
-//! A ticket's digest, user, purpose and confirmation never change; everything else changes only in a transaction
-//! that holds the user's row, by a conditional update. Claims are in `enrollments/claim.rs`; confirmation,
+//! Who agreed to an enrollment is decided when it is made, and whether that is still enough when its device comes, each
+//! time under the user's row. A ticket's digest, user, purpose and confirmation never change; everything else changes only in a transaction
+//! that holds the user's row, by a conditional update. Creation and claims are in `enrollments/create.rs` and `enrollments/claim.rs`; confirmation,
 //! cancellation and expiry in `enrollments/confirm.rs` and `enrollments/close.rs`.
 
 use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
     digest::Digest,
-    enrollment::EnrollmentRecord,
-    event::{Event, EventKind, Subjects},
+    enrollment::{EnrollmentRecord, is_guarded},
+    event::Subjects,
     policy::Policy,
     ports::{
         StoreError,
         devices::DeviceName,
         enrollments::{
             CancelEnrollmentOutcome, ClaimOutcome, ClaimTicket, ClaimedDevice, ConfirmEnrollment, ConfirmOutcome,
-            CreateEnrollment, DueEnrollment, Enrollments, TicketHolder,
+            CreateEnrollment, CreateEnrollmentOutcome, DueEnrollment, Enrollments, TicketHolder,
         },
         users::UserName,
     },
@@ -24,7 +25,6 @@ use countersign_core::{
 use countersign_proto::{
     ids::{DeviceId, EnrollmentId, TenantId, UserId},
     timestamp::Timestamp,
-    vocabulary::Word as _,
 };
 
 use super::{Columns, Database, Outcome, Plain, Row, Tx, devices, query};
@@ -36,10 +36,12 @@ mod claim;
 mod close;
 #[path = "enrollments/confirm.rs"]
 mod confirm;
+#[path = "enrollments/create.rs"]
+mod create;
 
 #[async_trait]
 impl Enrollments for Database {
-    async fn create_enrollment(&self, command: CreateEnrollment) -> Result<UserName, StoreError> {
+    async fn create_enrollment(&self, command: CreateEnrollment) -> Result<CreateEnrollmentOutcome, StoreError> {
         self.write(command).await
     }
 
@@ -113,63 +115,6 @@ impl Enrollments for Database {
     }
 }
 
-#[async_trait]
-impl Plain for CreateEnrollment {
-    type Reply = UserName;
-
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<UserName>, Failure> {
-        tx.require_actor(&self.stamp).await?;
-        let user = name_user(self, tx).await?;
-        let insert = "-- create_enrollment
-            INSERT INTO enrollments
-                (id, tenant_id, user_id, status, confirmation, purpose, ticket, expires_at, created_at, decision_id,
-                    seal)
-            VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10)";
-        let insert = query(insert)
-            .bind(self.id.as_uuid())
-            .bind(self.stamp.tenant_id.as_uuid())
-            .bind(user.id.as_uuid())
-            .bind(self.confirmation.as_str())
-            .bind(self.purpose.as_str())
-            .bind(self.ticket.as_ref())
-            .bind(self.expires_at.as_millis())
-            .bind(self.stamp.at.as_millis())
-            .bind(self.stamp.command_id.as_uuid())
-            .bind(&self.seal);
-        tx.execute(insert).await?;
-        let mut events = vec![Event::new(&self.stamp, EventKind::EnrollmentCreated, about(user.id, self.id, None))];
-        if user.id == self.new_user_id {
-            let subjects = Subjects { user_id: Some(user.id), ..Subjects::default() };
-            events.push(Event::new(&self.stamp, EventKind::UserCreated, subjects));
-        }
-        tx.insert_events(events).await?;
-        Ok(Outcome::Commit(user))
-    }
-}
-
-/// The user, made if new. Of two at once that name the same new user, the second waits for the first and then
-/// finds it: one user, however they race.
-async fn name_user(command: &CreateEnrollment, tx: &mut Tx<'_>) -> Result<UserName, Failure> {
-    let upsert = "-- name_user
-        INSERT INTO users (id, tenant_id, external_id, display_name, created_at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (tenant_id, external_id)
-        DO UPDATE SET display_name = COALESCE(users.display_name, excluded.display_name)
-        RETURNING id, external_id, display_name";
-    let upsert = query(upsert)
-        .bind(command.new_user_id.as_uuid())
-        .bind(command.stamp.tenant_id.as_uuid())
-        .bind(&command.external_id)
-        .bind(command.display_name.as_deref())
-        .bind(command.stamp.at.as_millis());
-    let row = tx.fetch_optional(upsert).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let columns = Columns::new("users", &row);
-    Ok(UserName {
-        id: columns.id("id")?,
-        external_id: columns.text("external_id")?,
-        display_name: columns.optional_text("display_name")?,
-    })
-}
-
 /// The user of an enrollment: known before the user's row is locked, and never another one.
 async fn user_of(tx: &mut Tx<'_>, tenant_id: TenantId, id: EnrollmentId) -> Result<Option<UserId>, Failure> {
     let user = "-- user_of_enrollment
@@ -206,11 +151,13 @@ fn enrollment(row: &Row) -> Result<EnrollmentRecord, StoreError> {
 
 fn ticket_holder(row: &Row) -> Result<TicketHolder, StoreError> {
     let columns = Columns::new("enrollments", row);
+    let policy: Policy = columns.json("policy")?;
     Ok(TicketHolder {
         enrollment_id: columns.id("id")?,
         tenant_id: columns.id("tenant_id")?,
         tenant_name: columns.text("tenant_name")?,
-        max_devices_per_user: columns.json::<Policy>("policy")?.max_devices_per_user,
+        max_devices_per_user: policy.max_devices_per_user,
+        is_guarded: is_guarded(&policy),
         user: user_name(&columns)?,
         confirmation: columns.word("confirmation")?,
         purpose: columns.word("purpose")?,

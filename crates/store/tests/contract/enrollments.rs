@@ -1,8 +1,10 @@
 //! `ports::enrollments` on both databases: invitations and claims. Confirmations and ends are in
-//! `enrollments/ends.rs`, races in `enrollments/races.rs`.
+//! `enrollments/ends.rs`, races in `enrollments/races.rs`, who agreed to them in `enrollments/guard.rs`.
 
 #[path = "enrollments/ends.rs"]
 mod ends;
+#[path = "enrollments/guard.rs"]
+mod guard;
 #[path = "enrollments/races.rs"]
 mod races;
 
@@ -40,17 +42,17 @@ async fn an_invitation_makes_its_user_once() {
             ..world.new_enrollment("ada", Confirmation::Code)
         };
         let id = named.new_user_id;
-        let ada = world.store.create_enrollment(named).await.unwrap();
+        let ada = world.create(named).await;
         let wanted = UserName { id, external_id: "ada".to_owned(), display_name: Some("Ada".to_owned()) };
         assert_eq!(ada, wanted);
         // A name stays, given another one or none: inviting somebody is not renaming them.
         let unnamed = world.new_enrollment("ada", Confirmation::Code);
-        assert_eq!(world.store.create_enrollment(unnamed).await, Ok(wanted.clone()));
+        assert_eq!(world.create(unnamed).await, wanted);
         let renamed = CreateEnrollment {
             display_name: Some("Ada L.".to_owned()),
             ..world.new_enrollment("ada", Confirmation::Code)
         };
-        assert_eq!(world.store.create_enrollment(renamed).await, Ok(wanted.clone()));
+        assert_eq!(world.create(renamed).await, wanted);
         assert_eq!(world.store.user(world.tenant_id, id).await.unwrap().unwrap().name, wanted);
 
         use EventKind::{EnrollmentCreated, UserCreated};
@@ -65,7 +67,7 @@ async fn the_same_name_in_another_tenant_is_another_user() {
         let ada = world.invite("ada").await.user;
         let stamp = world.stamp_in(world.tenant("neighbour").await);
         let command = CreateEnrollment { stamp, ..world.new_enrollment("ada", Confirmation::Code) };
-        assert_ne!(world.store.create_enrollment(command).await.unwrap().id, ada.id);
+        assert_ne!(world.create(command).await.id, ada.id);
     }
 }
 
@@ -78,6 +80,7 @@ async fn a_ticket_says_whose_it_is_in_every_state() {
             tenant_id: world.tenant_id,
             tenant_name: "acme Inc.".to_owned(),
             max_devices_per_user: 10,
+            is_guarded: false,
             user: invitation.user.clone(),
             confirmation: Confirmation::Code,
             purpose: EnrollmentPurpose::Approval,

@@ -107,9 +107,10 @@ async fn a_replay_is_answered_though_its_challenge_is_gone() {
             key: "key".to_owned(),
             body: world.digest(),
             reply: "the first reply".to_owned(),
+            suppressed_reply: "{}".to_owned(),
             expires_at: NOW.plus_seconds(86_400),
         });
-        assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created(_))));
         world.store.close_challenge(world.cancel(phone.user.id, id)).await.unwrap();
         assert_eq!(world.store.forget_challenges(portion(AFTER, 9)).await.map(|forgotten| forgotten.count), Ok(1));
         let stored = world.store.stored_creation(command.facts.client_id, "key", NOW).await.unwrap().unwrap();

@@ -213,6 +213,7 @@ async fn what_nobody_may_ask_for_any_more_is_forgotten() {
             key: "key".to_owned(),
             body: world.digest(),
             reply: "{}".to_owned(),
+            suppressed_reply: "{}".to_owned(),
             expires_at: NOW.plus_seconds(60),
         });
         world.store.create_challenge(command).await.unwrap();
@@ -256,7 +257,7 @@ async fn a_store_that_closes_finishes_what_waits_and_then_refuses() {
             tokio::task::yield_now().await;
             world.store.close().await;
         });
-        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Created(_)))).count();
         let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(StoreError::Unavailable(_)))).count();
         assert_eq!(made + refused, 30);
         assert_eq!(world.database.number(CHALLENGES).await, i64::try_from(made).unwrap());
@@ -274,7 +275,7 @@ async fn a_full_queue_sheds_at_once_and_loses_nothing_that_it_took() {
         let narrow = Options { queue_length: 3, max_batch: 2, ..kit::options() };
         let store = world.database.open_with(narrow, Arc::new(Wakes::default())).await.unwrap();
         let outcomes = all(&store, commands).await;
-        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Created(_)))).count();
         let shed = outcomes.iter().filter(|outcome| **outcome == Err(StoreError::Overloaded)).count();
         assert_eq!(made + shed, 20);
         assert!(made >= 3 && shed > 0, "{made} made, {shed} shed");
@@ -293,7 +294,7 @@ async fn a_command_whose_caller_gave_up_before_its_turn_is_skipped() {
             let polled = std::future::poll_fn(|context| std::task::Poll::Ready(ask.as_mut().poll(context))).await;
             assert!(polled.is_pending());
         }
-        assert_eq!(world.store.create_challenge(second).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(second).await, Ok(CreateOutcome::Created(_))));
         assert_eq!(world.store.challenge(first.facts.id).await, Ok(None));
     }
 }
@@ -307,7 +308,7 @@ async fn a_command_that_the_database_itself_refuses_fails_alone() {
         let poison = commands[4].facts.id;
         let ids: Vec<_> = commands.iter().map(|command| command.facts.id).filter(|id| *id != poison).collect();
         let outcomes = all(&world.store, commands).await;
-        let made = outcomes.iter().filter(|outcome| **outcome == Ok(CreateOutcome::Created)).count();
+        let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Created(_)))).count();
         assert_eq!(made, if world.database.is_postgres() { 9 } else { 10 });
         for id in ids {
             assert!(world.store.challenge(id).await.unwrap().is_some());
@@ -328,7 +329,7 @@ async fn a_lost_connection_is_replaced_before_anybody_notices() {
         }
         for command in commands {
             // Run again it finds itself, on a new connection; reads have one too.
-            assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created));
+            assert!(matches!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created(_))));
             assert!(world.store.challenge(command.facts.id).await.unwrap().is_some());
         }
     }
@@ -356,7 +357,7 @@ async fn while_the_database_is_away_callers_are_told_in_time_and_afterwards_all_
         }
         away.end(&world).await;
         let outcomes = all(&store, commands).await;
-        assert!(outcomes.iter().all(|outcome| *outcome == Ok(CreateOutcome::Created)), "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(CreateOutcome::Created(_)))), "{outcomes:?}");
     }
 }
 

@@ -9,19 +9,22 @@ use std::sync::{
 
 use countersign_core::{
     actor::{Actor, Stamp},
-    api_client::Scopes,
+    api_client::{Credential, NewApiKey, Scopes},
     challenge::{ChallengeFacts, ChallengeText},
     device::{DeviceDescription, DeviceRecord, NewKey, StatusChange, StoredBinding},
     digest::Digest,
     entropy::{Entropy, new_id},
     event::EventKind,
-    policy::{Policy, PolicyRequest, effective},
+    policy::{EffectivePolicy, Policy, PolicyRequest, PushBudget, effective},
     ports::{
         Reply, Store,
-        api_clients::CreateApiClient,
+        api_clients::{CreateApiClient, CreateApiClientOutcome},
         challenges::{CreateChallenge, CreateOutcome, DecideChallenge, NewDelivery},
         devices::{ChangeDeviceStatus, ChangeDeviceStatusOutcome},
-        enrollments::{Activation, ClaimOutcome, ClaimTicket, ConfirmEnrollment, CreateEnrollment},
+        enrollments::{
+            Activation, Admission, ClaimOutcome, ClaimTicket, ConfirmEnrollment, CreateEnrollment,
+            CreateEnrollmentOutcome,
+        },
         tenants::{CreateTenant, CreateTenantOutcome},
         users::UserName,
     },
@@ -45,6 +48,9 @@ pub(crate) const TTL_SECONDS: i64 = 600;
 /// The store keeps seals; only the server verifies them.
 pub(crate) const SEAL: &str = "seal";
 pub(crate) const CODE: &str = "314159";
+
+/// No user is rung too often here, but where a test says so.
+const RINGS_ALWAYS: PushBudget = PushBudget { per_10_minutes: u32::MAX, since_approval: u32::MAX };
 
 /// See the module.
 pub(crate) struct World {
@@ -164,17 +170,21 @@ impl World {
             id: self.id(),
             name: "identity provider".to_owned(),
             scopes: scopes.parse::<Scopes>().unwrap(),
-            key_id: self.id(),
-            key_digest: self.digest(),
-            key_expires_at: None,
+            applications: None,
+            key: self.new_key(),
         }
+    }
+
+    /// A secret for an API client.
+    pub(crate) fn new_key(&self) -> NewApiKey {
+        NewApiKey { id: self.id(), credential: Credential::ApiKey(self.digest()), expires_at: None }
     }
 
     /// A live API client, as the one who acts.
     pub(crate) async fn client(&self) -> Actor {
         let command = self.new_client("admin");
-        let (client_id, key_id): (ApiClientId, ApiKeyId) = (command.id, command.key_id);
-        assert_eq!(self.store.create_api_client(command).await, Ok(()));
+        let (client_id, key_id): (ApiClientId, ApiKeyId) = (command.id, command.key.id);
+        assert_eq!(self.store.create_api_client(command).await, Ok(CreateApiClientOutcome::Created));
         Actor::ApiClient { client_id, key_id }
     }
 
@@ -190,14 +200,23 @@ impl World {
             purpose: EnrollmentPurpose::Approval,
             expires_at: NOW.plus_seconds(TTL_SECONDS),
             seal: SEAL.to_owned(),
+            admission: Admission::Free,
         }
     }
 
     pub(crate) async fn invite(&self, external_id: &str) -> Invitation {
         let command = self.new_enrollment(external_id, Confirmation::Code);
         let (id, ticket) = (command.id, command.ticket);
-        let user = self.store.create_enrollment(command).await.unwrap();
+        let user = self.create(command).await;
         Invitation { id, ticket, user }
+    }
+
+    /// An invitation that is made: its user.
+    pub(crate) async fn create(&self, command: CreateEnrollment) -> UserName {
+        match self.store.create_enrollment(command).await.unwrap() {
+            CreateEnrollmentOutcome::Created(user) => user,
+            CreateEnrollmentOutcome::ApprovalRequired => panic!("nobody has to agree here"),
+        }
     }
 
     /// A claim of the invitation by a new phone, to be confirmed with [`CODE`].
@@ -225,6 +244,7 @@ impl World {
             activation: Activation::ByCode(CODE.to_owned()),
             claim_seal: SEAL.to_owned(),
             max_devices_per_user: 10,
+            is_guarded: false,
             reply: self.reply(),
         }
     }
@@ -250,6 +270,7 @@ impl World {
             device_id: claim.device_id,
             code: code.to_owned(),
             binding: self.binding(),
+            is_guarded: false,
         }
     }
 
@@ -283,7 +304,7 @@ impl World {
     pub(crate) async fn challenge(&self, phones: &[&Phone]) -> ChallengeId {
         let command = self.new_challenge(phones).await;
         let id = command.facts.id;
-        assert_eq!(self.store.create_challenge(command).await, Ok(CreateOutcome::Created));
+        assert!(matches!(self.store.create_challenge(command).await, Ok(CreateOutcome::Created(_))));
         id
     }
 
@@ -292,6 +313,7 @@ impl World {
         let user = phones[0].user.clone();
         let addressees = self.store.addressees(self.tenant_id, &user.external_id).await.unwrap().unwrap();
         let id: ChallengeId = self.id();
+        let policy = effective(&Policy::default(), &PolicyRequest::default()).unwrap();
         let deliver = |phone: &&Phone| NewDelivery {
             device_id: phone.id,
             channel: PushChannel::Fcm,
@@ -312,8 +334,9 @@ impl World {
                     context: None,
                     details: None,
                     client_reference: None,
+                    risk: None,
                 },
-                policy: effective(&Policy::default(), &PolicyRequest::default()).unwrap(),
+                policy: EffectivePolicy { pushes_per_user: RINGS_ALWAYS, max_pending_per_user: 20, ..policy },
                 jws: format!("challenge.{id}"),
                 created_at: NOW,
                 expires_at: NOW.plus_seconds(120),
@@ -337,6 +360,10 @@ impl World {
             verdict,
             wrong_numbers_before_lock: 5,
             lock_seconds: 900,
+            quiet_seconds_after_report: 1_800,
+            on_report: countersign_proto::vocabulary::ReportAction::Flag,
+            flags: Vec::new(),
+            code: None,
         }
     }
 

@@ -82,7 +82,15 @@ impl IdentityProvider {
 
     pub(super) async fn invite(&self) -> Result<EnrollmentCreated, CallError> {
         let user = NewUser { external_id: EXTERNAL_ID.to_owned(), display_name: Some(DISPLAY_NAME.to_owned()) };
-        let request = CreateEnrollment { user, confirmation: None, ttl_seconds: None, purpose: None, qr: None };
+        let request = CreateEnrollment {
+            user,
+            confirmation: None,
+            ttl_seconds: None,
+            purpose: None,
+            qr: None,
+            approval: None,
+            override_reason: None,
+        };
         self.send(Method::POST, "/v1/enrollments", &request).await
     }
 
@@ -112,6 +120,7 @@ impl IdentityProvider {
             push: None,
             verification: Some(RequestedVerification { mode: VerificationMode::Enter, digits: Some(6) }),
             user_verification: None,
+            risk: None,
         };
         self.send(Method::POST, "/v1/challenges", &request).await
     }

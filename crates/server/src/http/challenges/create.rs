@@ -13,12 +13,13 @@ use axum::{
 };
 use countersign_core::{
     challenge::{self, ChallengeFacts, ChallengeRequest, NOT_A_DEVICE, client_reference_digest, draw_number},
+    device::is_dormant,
     digest::Digest,
     entropy::secret_bytes,
     limits,
     policy::{EffectivePolicy, effective},
-    ports::challenges::{Addressee, Addressees, CreateChallenge, CreateOutcome, Idempotency, StoredCreation},
-    push,
+    ports::challenges::{Addressee, Addressees, CreateChallenge, CreateOutcome, Created, Idempotency, StoredCreation},
+    push::{self, budget::Suppression},
 };
 use countersign_proto::{
     api::challenges::{Challenge, ChallengeCreated, CreateChallenge as Request},
@@ -28,9 +29,10 @@ use countersign_proto::{
     },
     problem::{FieldError, ProblemType},
     timestamp::Timestamp,
-    vocabulary::UserVerification,
+    vocabulary::{Profile, UserVerification, Word as _},
 };
 
+use super::rate_limit;
 use crate::{
     decisions::{Believed, describe},
     http::{
@@ -84,21 +86,27 @@ async fn attempt(
 ) -> ApiResult<Option<Response>> {
     let tenant_id = caller.caller.tenant_id;
     let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
+    caller.require_application(&tenant.policy, request.text.application.as_deref())?;
     let policy = effective(&tenant.policy, &request.policy)?;
     let addressees = app.store.addressees(tenant_id, &request.external_id).await?;
     let addressees = addressees.ok_or_else(no_eligible_device)?;
-    let devices = eligible(&addressees, request, &policy)?;
-
     let now = app.now();
+    let is_awake = |device: &&Addressee| !is_dormant(device.last_used_at, tenant.policy.dormant_after_days, now);
+    let devices = eligible(&addressees, request, &policy, is_awake)?;
+    let rings = request.push && policy.rings;
+
     let stamp = caller.stamp(app, now);
     let draft = Draft { caller, request, policy, addressees: &addressees, devices: &devices };
     let (made, number) = draft.sign(app, now)?;
     let facts = &made.facts;
-    let deliveries: Vec<_> = devices.iter().map(|device| push::first_delivery(device, request.push, now)).collect();
+    let deliveries: Vec<_> = devices.iter().map(|device| push::first_delivery(device, rings, now)).collect();
     let senders = app.pushing.senders();
     let in_trouble = devices.iter().map(|device| senders.is_in_trouble(tenant_id, &device.push));
     let shown = describe(facts, push::status(deliveries.iter().map(|delivery| delivery.state).zip(in_trouble)));
-    let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, &shown, now)).transpose()?;
+    // Which of the two it is the transaction decides.
+    let muted = push::status(deliveries.iter().map(|delivery| (push::suppressed(delivery.state), false)));
+    let muted = Challenge { push_status: muted, ..shown.clone() };
+    let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, [&shown, &muted], now)).transpose()?;
     let command = CreateChallenge {
         stamp,
         facts: facts.clone(),
@@ -108,11 +116,15 @@ async fn attempt(
         idempotency: idempotency.clone(),
     };
     match app.store.create_challenge(command).await? {
-        CreateOutcome::Created => {
-            metrics::counter!("countersign_challenges_created_total").increment(1);
+        CreateOutcome::Created(Created { suppressed, standing }) => {
+            count(suppressed, &made.facts.policy);
+            let headers: Vec<_> = rate_limit::headers(&standing, &made.facts.policy).collect();
             app.decisions.remember(made);
             let locked_until = addressees.locked_until.filter(|until| *until > now);
-            Ok(Some(created(&ChallengeCreated { challenge: shown, number, locked_until }, false)))
+            let challenge = if suppressed.is_some() { muted } else { shown };
+            let mut reply = created(&ChallengeCreated { challenge, number, locked_until }, false);
+            reply.headers_mut().extend(headers);
+            Ok(Some(reply))
         }
         CreateOutcome::Stored(stored) => {
             // An equal request was faster; with another body the key is refused.
@@ -120,7 +132,20 @@ async fn attempt(
             body.map(|body| replay(stored, body)).transpose()
         }
         CreateOutcome::DevicesChanged => Ok(None),
-        CreateOutcome::TooManyPending => Err(ApiError::new(ProblemType::TooManyPending).retry_after(30)),
+        CreateOutcome::TooManyPending(standing) => {
+            let refused = ApiError::new(ProblemType::TooManyPending).retry_after(30);
+            let headers = rate_limit::headers(&standing, &made.facts.policy);
+            Err(headers.fold(refused, |refused, (name, value)| refused.header(name, value)))
+        }
+    }
+}
+
+fn count(suppressed: Option<Suppression>, policy: &EffectivePolicy) {
+    let profile = policy.profile.map_or("none", Profile::as_str);
+    metrics::counter!("countersign_challenges_created_total", "mode" => policy.mode.as_str(), "profile" => profile)
+        .increment(1);
+    if let Some(reason) = suppressed {
+        metrics::counter!("countersign_challenges_suppressed_total", "reason" => reason.as_str()).increment(1);
     }
 }
 
@@ -164,7 +189,9 @@ impl Draft<'_> {
             details: text.details.clone(),
             verification: ChallengeVerification { mode: policy.mode, digits: policy.digits, choices: drawn.choices },
             user_verification: policy.user_verification,
-            profile: policy.profile.clone(),
+            user_verification_methods: Some(policy.user_verification_methods.clone())
+                .filter(|methods| !methods.is_empty()),
+            profile: policy.profile.map(|profile| profile.as_str().to_owned()),
             policy_version: policy.version,
             azp: caller.caller.client_id.to_string(),
             client_reference_sha256: text.client_reference.as_deref().map(client_reference_digest),
@@ -182,14 +209,18 @@ impl Draft<'_> {
     }
 }
 
-/// The devices to address. One answer for an unknown user, none active and none with the second key.
-fn eligible(
+/// The devices to address. One answer for an unknown user, none active, none awake and none with the second key.
+///
+/// # Errors
+/// 422.
+pub fn eligible(
     addressees: &Addressees,
     request: &ChallengeRequest,
     policy: &EffectivePolicy,
+    is_awake: impl Fn(&&Addressee) -> bool,
 ) -> ApiResult<Vec<Addressee>> {
     let may_answer = |device: &&Addressee| policy.user_verification != UserVerification::Required || device.has_uv_key;
-    let mut devices: Vec<Addressee> = addressees.devices.iter().filter(may_answer).cloned().collect();
+    let mut devices: Vec<Addressee> = addressees.devices.iter().filter(is_awake).filter(may_answer).cloned().collect();
     if addressees.devices.is_empty() {
         // Before the named devices are looked at: a user without devices is answered like an unknown one.
         return Err(no_eligible_device());
@@ -208,13 +239,17 @@ fn eligible(
     if devices.is_empty() { Err(no_eligible_device()) } else { Ok(devices) }
 }
 
-fn no_eligible_device() -> ApiError {
+/// 422 of a user whom nobody can ask.
+pub fn no_eligible_device() -> ApiError {
     ApiError::new(ProblemType::NoEligibleDevice).with("enrollment_required", true)
 }
 
-fn stored_form(key: &str, body: Digest, shown: &Challenge, now: Timestamp) -> ApiResult<Idempotency> {
-    let reply = serde_json::to_string(shown).map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(Idempotency { key: key.to_owned(), body, reply, expires_at: now.plus_seconds(limits::REPLAY_SECONDS) })
+/// What the key stands for: the reply if the devices are rung, and if they are not.
+fn stored_form(key: &str, body: Digest, replies: [&Challenge; 2], now: Timestamp) -> ApiResult<Idempotency> {
+    let json = |reply| serde_json::to_string(reply).map_err(|error| ApiError::internal(error.to_string()));
+    let [reply, suppressed_reply] = replies.map(json);
+    let (key, reply, suppressed_reply) = (key.to_owned(), reply?, suppressed_reply?);
+    Ok(Idempotency { key, body, reply, suppressed_reply, expires_at: now.plus_seconds(limits::REPLAY_SECONDS) })
 }
 
 fn replay(stored: StoredCreation, body: Digest) -> ApiResult<Response> {

@@ -1,8 +1,10 @@
-//! `/v1/challenges`: callers create, read, watch, list and cancel (protocol 6).
+//! `/v1/challenges`: callers create, read, watch, list and cancel, and type codes (protocol 6).
 
 pub mod cancel;
+pub mod code;
 pub mod create;
 pub mod list;
+mod rate_limit;
 pub mod show;
 pub mod watch;
 

@@ -89,6 +89,7 @@ pub async fn handle(
         activation,
         claim_seal: seal_claim(&app, &holder, &subject),
         max_devices_per_user: holder.max_devices_per_user,
+        is_guarded: holder.is_guarded,
         reply: Reply { artefact, body: reply.clone(), expires_at: now.plus_seconds(limits::REPLAY_SECONDS) },
     };
     match app.store.claim_ticket(command).await? {

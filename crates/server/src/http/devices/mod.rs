@@ -85,6 +85,8 @@ pub fn show_device(record: DeviceRecord, now: Timestamp) -> Device {
         key_thumbprint: record.key_thumbprint.to_string(),
         created_at: record.created_at,
         activated_at: record.activated_at,
+        last_decision_at: record.push_health.answered_at,
+        dormant: None,
         revoked_at: record.revoked_at,
         revoke_reason: record.revoke_reason,
     }

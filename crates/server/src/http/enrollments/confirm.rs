@@ -9,7 +9,10 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use countersign_core::ports::enrollments::{ClaimedDevice, ConfirmEnrollment, ConfirmOutcome};
+use countersign_core::{
+    enrollment::is_guarded,
+    ports::enrollments::{ClaimedDevice, ConfirmEnrollment, ConfirmOutcome},
+};
 use countersign_proto::{
     api::enrollments::{ConfirmEnrollment as Request, Enrollment},
     ids::EnrollmentId,
@@ -18,7 +21,7 @@ use countersign_proto::{
     vocabulary::EnrollmentStatus,
 };
 
-use super::{find, parse, show_enrollment};
+use super::{admission, find, parse, show_enrollment};
 use crate::{
     alarm,
     http::{
@@ -54,6 +57,7 @@ pub async fn handle(
         }
         ConfirmOutcome::NotClaimed => Some(ApiError::new(ProblemType::EnrollmentNotClaimed)),
         ConfirmOutcome::Closed(status) => Some(ApiError::enrollment_closed(status)),
+        ConfirmOutcome::ApprovalRequired => Some(admission::required()),
         ConfirmOutcome::NotFound => Some(ApiError::not_found()),
     };
     match refusal {
@@ -83,6 +87,8 @@ async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) 
     }
     let subject = BindingSubject { device_id, user_id, tenant_id, external_id, device_key, uv_key };
     let binding = app.keys.sign_binding(&subject, now, app.entropy.as_ref())?;
-    let command = ConfirmEnrollment { stamp: caller.stamp(app, now), id, device_id, code, binding };
+    let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
+    let (stamp, is_guarded) = (caller.stamp(app, now), is_guarded(&tenant.policy));
+    let command = ConfirmEnrollment { stamp, id, device_id, code, binding, is_guarded };
     Ok(app.store.confirm_enrollment(command).await?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use countersign_core::{
     enrollment::{self, EnrollmentRecord, Ticket},
-    ports::enrollments::CreateEnrollment,
+    ports::enrollments::{CreateEnrollment, CreateEnrollmentOutcome},
 };
 use countersign_proto::{
     api::enrollments::{CreateEnrollment as Request, EnrollmentCreated},
@@ -13,7 +13,7 @@ use countersign_proto::{
 };
 use qrcode::{EcLevel, QrCode, render::svg};
 
-use super::show_enrollment;
+use super::{admission, show_enrollment};
 use crate::{
     http::{
         access::ApiCaller,
@@ -37,6 +37,7 @@ pub async fn handle(
     let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
     let request = enrollment::check(&value, &tenant.policy).map_err(ApiError::invalid_members)?;
     let now = app.now();
+    let admission = admission::of_request(&app, &caller, &request, &tenant.policy, now).await?;
     let created_at = now.floor_to_second();
     let expires_at = created_at.plus_seconds(request.ttl_seconds);
     let ticket = Ticket::generate(app.entropy.as_ref());
@@ -61,8 +62,12 @@ pub async fn handle(
         purpose: request.purpose,
         expires_at,
         seal,
+        admission,
     };
-    let user = app.store.create_enrollment(command).await?;
+    let user = match app.store.create_enrollment(command).await? {
+        CreateEnrollmentOutcome::Created(user) => user,
+        CreateEnrollmentOutcome::ApprovalRequired => return Err(admission::required()),
+    };
     let record = EnrollmentRecord {
         id,
         tenant_id,

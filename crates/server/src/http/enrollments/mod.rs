@@ -1,5 +1,6 @@
 //! `/v1/enrollments`: inviting a device, and confirming the one that came (protocol 4).
 
+mod admission;
 pub mod cancel;
 pub mod confirm;
 pub mod create;

@@ -1,4 +1,7 @@
-//! Creating challenges: challenge, counter, deliveries, notifications and event of each, a set at a time.
+//! Creating challenges: challenge, counters, deliveries, notifications and event of each, a set at a time.
+//!
+//! Whether a challenge rings is decided here, from the counters of the user's row, which is held until the commit: of
+//! two nodes that ring one user, the second sees what the first has counted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,13 +9,18 @@ use countersign_core::{
     event::{Event, EventKind, Subjects, derived_id},
     limits::MAX_PENDING_PER_USER,
     ports::{
-        challenges::{CreateChallenge, CreateOutcome},
+        StoreError,
+        challenges::{CreateChallenge, CreateOutcome, Created, NewDelivery},
         notifications::NotificationKind,
+    },
+    push::{
+        self,
+        budget::{PushCounters, Suppression},
     },
     wake::WakeKey,
 };
 use countersign_proto::{
-    ids::{ChallengeId, CommandId},
+    ids::{ChallengeId, CommandId, UserId},
     vocabulary::{DeliveryState, Word as _},
 };
 use serde_json::json;
@@ -41,6 +49,7 @@ const CHALLENGES: &rows::Columns = &[
     ("r_command_id", Type::Id),
 ];
 const USERS: &rows::Columns = &[("r_id", Type::Id), ("r_tenant_id", Type::Id), ("r_user_id", Type::Id)];
+const RUNG: &rows::Columns = &[("r_user_id", Type::Id), ("r_tenant_id", Type::Id), ("r_recent", Type::Text)];
 const DELIVERIES: &rows::Columns = &[
     ("r_challenge_id", Type::Id),
     ("r_device_id", Type::Id),
@@ -56,6 +65,7 @@ pub(super) struct Statements {
     insert_challenges: Statement,
     lost_creations: Statement,
     count_pending: Statement,
+    count_pushes: Statement,
     insert_deliveries: Statement,
 }
 
@@ -80,7 +90,10 @@ impl Statements {
             )),
             lost_creations: Statement::new(format!(
                 "-- lost_creations
-                SELECT r_id, devices_version, pending_challenges, jws
+                SELECT r_id, devices_version, pending_challenges, recent_pushes, pushes_since_approval,
+                    pushes_stopped_until, reported_at, jws,
+                    (SELECT max(last_error) FROM deliveries
+                     WHERE challenge_id = r_id AND state = 'suppressed') AS suppressed
                 FROM {users}
                 LEFT JOIN users ON users.id = r_user_id AND users.tenant_id = r_tenant_id
                 LEFT JOIN challenges ON challenges.id = r_id AND challenges.tenant_id = r_tenant_id"
@@ -88,7 +101,15 @@ impl Statements {
             count_pending: Statement::new(format!(
                 "-- count_pending
                 UPDATE users SET pending_challenges = pending_challenges + 1
-                FROM {users} WHERE users.id = r_user_id AND users.tenant_id = r_tenant_id"
+                FROM {users} WHERE users.id = r_user_id AND users.tenant_id = r_tenant_id
+                RETURNING id, pending_challenges, recent_pushes, pushes_since_approval, pushes_stopped_until,
+                    reported_at"
+            )),
+            count_pushes: Statement::new(format!(
+                "-- count_pushes
+                UPDATE users SET recent_pushes = r_recent, pushes_since_approval = pushes_since_approval + 1
+                FROM {rung} WHERE users.id = r_user_id AND users.tenant_id = r_tenant_id",
+                rung = dialect::row_source(1, RUNG),
             )),
             insert_deliveries: Statement::new(format!(
                 "-- insert_deliveries
@@ -112,12 +133,14 @@ impl Tx<'_> {
         let made = self.insert_challenges(&open).await?;
         let (won, lost): (Vec<_>, Vec<_>) = open.into_iter().partition(|command| made.contains(&command.facts.id));
         let mut lost = self.explain_lost(&lost).await?;
-        self.follow(&won).await?;
+        let created = self.follow(&won).await?;
+        lost.extend(created.into_iter().map(|(id, created)| (id, CreateOutcome::Created(created))));
         let outcome = |command: &&CreateChallenge| {
             let id = command.stamp.command_id;
-            stored.remove(&id).map(CreateOutcome::Stored).or_else(|| lost.remove(&id)).unwrap_or(CreateOutcome::Created)
+            let outcome = stored.remove(&id).map(CreateOutcome::Stored).or_else(|| lost.remove(&id));
+            outcome.ok_or_else(|| StoreError::Unavailable("a creation without an outcome".to_owned()).into())
         };
-        Ok(commands.iter().map(outcome).collect())
+        commands.iter().map(outcome).collect()
     }
 
     async fn insert_challenges(&mut self, commands: &[&CreateChallenge]) -> Result<HashSet<ChallengeId>, Failure> {
@@ -168,13 +191,15 @@ impl Tx<'_> {
             let Some(command) = lost.iter().copied().find(|command| command.facts.id == id) else { continue };
             let outcome = if columns.optional_text("jws")?.as_ref() == Some(&command.facts.jws) {
                 // This command was committed before, and only the answer was lost.
-                CreateOutcome::Created
+                let standing = counters(&columns)?.standing(&command.facts.policy, command.stamp.at);
+                CreateOutcome::Created(Created { suppressed: columns.optional_word("suppressed")?, standing })
             } else if columns.get::<Option<i64>>("devices_version")? != Some(command.devices_version) {
                 CreateOutcome::DevicesChanged
             } else {
-                CreateOutcome::TooManyPending
+                let standing = counters(&columns)?.standing(&command.facts.policy, command.stamp.at);
+                CreateOutcome::TooManyPending(standing)
             };
-            if outcome != CreateOutcome::Created && command.idempotency.is_some() {
+            if !matches!(outcome, CreateOutcome::Created(_)) && command.idempotency.is_some() {
                 refused.push(command);
             }
             outcomes.insert(command.stamp.command_id, outcome);
@@ -183,23 +208,59 @@ impl Tx<'_> {
         Ok(outcomes)
     }
 
-    /// What comes with each new challenge.
-    async fn follow(&mut self, won: &[&CreateChallenge]) -> Result<(), Failure> {
-        if won.is_empty() {
-            return Ok(());
-        }
+    /// Counts the new challenges of as many users, and decides which of them ring.
+    async fn count(&mut self, won: &[&CreateChallenge]) -> Result<HashMap<CommandId, Created>, Failure> {
         let statements = self.statements();
         let statements = &statements.challenges.create;
-        self.execute(query(&statements.count_pending).bind(user_rows(won))).await?;
-        let deliveries = delivery_rows(won);
-        self.execute(query(&statements.insert_deliveries).bind(deliveries)).await?;
+        let mut counted: HashMap<UserId, PushCounters> = HashMap::new();
+        for row in &self.fetch_all(query(&statements.count_pending).bind(user_rows(won))).await? {
+            let columns = Columns::new("users", row);
+            counted.insert(columns.id("id")?, counters(&columns)?);
+        }
+        let mut created = HashMap::new();
+        let (mut rung, mut suppressed) = (Vec::new(), Vec::new());
+        for command in won.iter().copied() {
+            let (facts, now) = (&command.facts, command.stamp.at);
+            let mut user = counted.remove(&facts.user.id).ok_or(sqlx::Error::RowNotFound)?;
+            let mut reason = None;
+            if command.deliveries.iter().any(|delivery| delivery.state == DeliveryState::Queued) {
+                reason = user.judge(&facts.policy, now);
+                if reason.is_some() {
+                    suppressed.push(command);
+                } else {
+                    user = user.rang(now);
+                    rung.push(json!({"r_user_id": rows::id(facts.user.id),
+                        "r_tenant_id": rows::id(command.stamp.tenant_id), "r_recent": user.recent.to_text()}));
+                }
+            }
+            let standing = user.standing(&facts.policy, now);
+            created.insert(command.stamp.command_id, Created { suppressed: reason, standing });
+        }
+        if !rung.is_empty() {
+            self.execute(query(&statements.count_pushes).bind(rows::to_parameter(RUNG, rung))).await?;
+        }
+        self.replace_replies(&suppressed).await?;
+        Ok(created)
+    }
+
+    /// What comes with each new challenge.
+    async fn follow(&mut self, won: &[&CreateChallenge]) -> Result<HashMap<CommandId, Created>, Failure> {
+        if won.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let created = self.count(won).await?;
+        let suppressed = |command: &CreateChallenge| created.get(&command.stamp.command_id)?.suppressed;
+        let statements = self.statements();
+        let deliveries = delivery_rows(won, suppressed);
+        self.execute(query(&statements.challenges.create.insert_deliveries).bind(deliveries)).await?;
         let mut notifications = Vec::new();
         let mut events = Vec::with_capacity(won.len());
         for command in won {
             let (stamp, facts) = (&command.stamp, &command.facts);
+            let rings = suppressed(command).is_none();
             for delivery in &command.deliveries {
                 self.wake(WakeKey::Device(delivery.device_id));
-                if delivery.state == DeliveryState::Queued {
+                if rings && delivery.state == DeliveryState::Queued {
                     notifications.push(NewNotification {
                         id: derived_id(stamp.at, stamp.command_id, &format!("challenge {}", delivery.device_id)),
                         tenant_id: stamp.tenant_id,
@@ -216,8 +277,20 @@ impl Tx<'_> {
             events.push(Event::new(stamp, EventKind::ChallengeCreated, subjects));
         }
         self.insert_notifications(notifications).await?;
-        self.insert_events(events).await
+        self.insert_events(events).await?;
+        Ok(created)
     }
+}
+
+/// The counters of a user whose row is locked.
+fn counters(columns: &Columns<'_>) -> Result<PushCounters, StoreError> {
+    Ok(PushCounters {
+        pending: columns.count("pending_challenges")?,
+        recent: columns.word("recent_pushes")?,
+        since_approval: columns.count("pushes_since_approval")?,
+        stopped_until: columns.optional_time("pushes_stopped_until")?,
+        is_reported: columns.optional_time("reported_at")?.is_some(),
+    })
 }
 
 fn user_rows(commands: &[&CreateChallenge]) -> String {
@@ -229,17 +302,23 @@ fn user_rows(commands: &[&CreateChallenge]) -> String {
     rows::to_parameter(USERS, commands.iter().map(row).collect())
 }
 
-fn delivery_rows(commands: &[&CreateChallenge]) -> String {
+fn delivery_rows(
+    commands: &[&CreateChallenge],
+    suppressed: impl Fn(&CreateChallenge) -> Option<Suppression>,
+) -> String {
     let mut rows = Vec::new();
     for command in commands {
-        let row = |delivery: &countersign_core::ports::challenges::NewDelivery| {
+        let reason = suppressed(command);
+        let row = |delivery: &NewDelivery| {
+            let reason = reason.filter(|_| delivery.state == DeliveryState::Queued);
+            let state = if reason.is_some() { push::suppressed(delivery.state) } else { delivery.state };
             json!({
                 "r_challenge_id": rows::id(command.facts.id),
                 "r_device_id": rows::id(delivery.device_id),
                 "r_tenant_id": rows::id(command.stamp.tenant_id),
                 "r_channel": delivery.channel.as_str(),
-                "r_state": delivery.state.as_str(),
-                "r_error": delivery.last_error,
+                "r_state": state.as_str(),
+                "r_error": reason.map(Suppression::as_str).or(delivery.last_error.as_deref()),
                 "r_now": rows::time(command.stamp.at),
             })
         };

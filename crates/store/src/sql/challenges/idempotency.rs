@@ -45,6 +45,7 @@ pub(super) struct Statements {
     take_keys: Statement,
     stored_creations: Statement,
     give_back_keys: Statement,
+    replace_replies: Statement,
 }
 
 impl Statements {
@@ -82,6 +83,13 @@ impl Statements {
                 "-- give_back_keys
                 DELETE FROM idempotency_keys
                 WHERE (client_id, key, decision_id) IN (SELECT r_client_id, r_key, r_command_id FROM {keys})"
+            )),
+            replace_replies: Statement::new(format!(
+                "-- replace_replies
+                UPDATE idempotency_keys SET reply = r_reply
+                FROM {keys}
+                WHERE idempotency_keys.client_id = r_client_id AND idempotency_keys.key = r_key
+                  AND idempotency_keys.decision_id = r_command_id"
             )),
         }
     }
@@ -138,6 +146,17 @@ impl Tx<'_> {
         Ok(stored)
     }
 
+    /// What the keys of challenges that ring nobody stand for: a repeat is told what the first reply said.
+    pub(super) async fn replace_replies(&mut self, suppressed: &[&CreateChallenge]) -> Result<(), Failure> {
+        let keyed: Vec<_> = suppressed.iter().copied().filter(|command| command.idempotency.is_some()).collect();
+        if keyed.is_empty() {
+            return Ok(());
+        }
+        let statements = self.statements();
+        let replace = query(&statements.challenges.idempotency.replace_replies);
+        self.execute(replace.bind(rows_with(&keyed, |key| &key.suppressed_reply))).await.map(|_| ())
+    }
+
     /// Frees the keys of challenges that were not made.
     pub(super) async fn give_back_keys(&mut self, commands: &[&CreateChallenge]) -> Result<(), Failure> {
         if commands.is_empty() {
@@ -150,6 +169,10 @@ impl Tx<'_> {
 }
 
 fn key_rows(commands: &[&CreateChallenge]) -> String {
+    rows_with(commands, |key| &key.reply)
+}
+
+fn rows_with(commands: &[&CreateChallenge], reply: fn(&Idempotency) -> &String) -> String {
     let row = |(command, key): (&CreateChallenge, &Idempotency)| {
         json!({
             "r_client_id": rows::id(command.facts.client_id),
@@ -157,7 +180,7 @@ fn key_rows(commands: &[&CreateChallenge]) -> String {
             "r_tenant_id": rows::id(command.stamp.tenant_id),
             "r_challenge_id": rows::id(command.facts.id),
             "r_body": rows::digest(key.body),
-            "r_reply": key.reply,
+            "r_reply": reply(key),
             "r_expires_at": rows::time(key.expires_at),
             "r_command_id": rows::id(command.stamp.command_id),
         })

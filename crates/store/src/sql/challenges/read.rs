@@ -1,8 +1,8 @@
 //! Reading challenges.
 
 use countersign_core::{
-    challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord},
-    device::StoredBinding,
+    challenge::{ChallengeFacts, ChallengeRecord, CodeRecord, DeliveryRecord},
+    device::{StoredBinding, last_used_at},
     ports::{
         PageRequest, StoreError,
         challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse},
@@ -23,11 +23,14 @@ use uuid::Uuid;
 
 use serde_json::{Value, json};
 
-use super::super::{
-    Columns, Database, Row,
-    devices::undeliverable,
-    dialect, query,
-    reader::{self, Lookup, NUMBER},
+use super::{
+    super::{
+        Columns, Database, Row,
+        devices::undeliverable,
+        dialect, query,
+        reader::{self, Lookup, NUMBER},
+    },
+    decide,
 };
 use crate::{
     rows::{self, Type},
@@ -52,7 +55,7 @@ impl Statements {
                     challenges.user_id AS user_id, external_id, display_name, content, policy, jws,
                     challenges.status AS status, reason, challenges.created_at AS created_at, expires_at, decided_at,
                     device_id, devices.name AS device_name, devices.platform AS device_platform, response,
-                    challenges.binding AS binding,
+                    challenges.binding AS binding, flags, code, code_seal, entered_seal,
                     (SELECT string_agg(state, ' ') FROM deliveries WHERE challenge_id = challenges.id) AS states
                 FROM {source} challenges
                 LEFT JOIN devices ON devices.id = challenges.device_id AND devices.tenant_id = challenges.tenant_id
@@ -84,10 +87,12 @@ impl Statements {
                 "-- addressees
                 SELECT users.id AS id, r_number, external_id, display_name, devices_version, locked_until,
                     devices.id AS device_id, uv_thumbprint, push, push_channel AS channel, push_token_gone,
-                    push_undeliverable, push_undeliverable_at
+                    push_undeliverable, push_undeliverable_at, answered_at, activated_at,
+                    devices.created_at AS device_created_at
                 FROM {users} CROSS JOIN users
                 LEFT JOIN devices ON devices.user_id = users.id AND devices.tenant_id = users.tenant_id
                     AND devices.status = 'active' AND devices.purpose = 'approval'
+                LEFT JOIN push_health ON push_health.device_id = devices.id
                 WHERE users.tenant_id = r_tenant_id AND users.external_id = r_external_id",
                 users = dialect::row_source(1, AddresseesOf::COLUMNS),
             )),
@@ -163,6 +168,11 @@ fn addressees(rows: &[Row]) -> Result<Addressees, StoreError> {
                 channel: row.word("channel")?,
                 is_token_gone: row.flag("push_token_gone")?,
                 undeliverable: undeliverable(&row)?,
+                last_used_at: last_used_at(
+                    row.optional_time("answered_at")?,
+                    row.optional_time("activated_at")?,
+                    row.time("device_created_at")?,
+                ),
             });
         }
     }
@@ -239,8 +249,17 @@ fn record(row: &Columns<'_>) -> Result<ChallengeRecord, StoreError> {
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
     };
+    let code = match row.optional_text("code_seal")? {
+        Some(seal) => {
+            let (code, entered_seal) = (row.optional_text("code")?, row.optional_text("entered_seal")?);
+            Some(CodeRecord { code, seal, entered_seal })
+        }
+        None => None,
+    };
     let states = row.optional_text("states")?.unwrap_or_default();
     let state = |word: &str| word.parse().map_err(|_| row.corrupt("states"));
+    let flags = row.optional_text("flags")?.unwrap_or_default();
+    let flag = |word: &str| word.parse().map_err(|_| row.corrupt("flags"));
     Ok(ChallengeRecord {
         facts,
         status: row.word("status")?,
@@ -248,6 +267,8 @@ fn record(row: &Columns<'_>) -> Result<ChallengeRecord, StoreError> {
         decided_at: row.optional_time("decided_at")?,
         device,
         evidence,
+        flags: flags.split_whitespace().map(flag).collect::<Result<_, _>>()?,
+        code,
         delivery_states: states.split_whitespace().map(state).collect::<Result<_, _>>()?,
     })
 }
@@ -284,17 +305,10 @@ pub(super) async fn recorded_response(
 ) -> Result<Option<RecordedResponse>, StoreError> {
     let recorded = query(
         "-- recorded_response
-        SELECT id, response, status, reason, decided_at FROM challenges WHERE id = $1 AND response IS NOT NULL",
+        SELECT id, response, status, reason, decided_at, expires_at, code, code_seal
+        FROM challenges WHERE id = $1 AND response IS NOT NULL",
     );
-    let read = |row: &Row| {
-        let row = Columns::new("challenges", row);
-        Ok(RecordedResponse {
-            response: row.text("response")?,
-            status: row.word("status")?,
-            reason: row.optional_word("reason")?,
-            decided_at: row.time("decided_at")?,
-        })
-    };
+    let read = |row: &Row| decide::recorded(&Columns::new("challenges", row));
     database.fetch_optional(recorded.bind(id.as_uuid())).await?.as_ref().map(read).transpose()
 }
 

@@ -49,7 +49,8 @@ impl Plain for ClaimTicket {
     }
 }
 
-/// Marks the ticket used; `false` if it is not there to be used.
+/// Marks the ticket used; `false` if it is not there to be used. One to which nobody agreed is not, in an organisation
+/// that asks for it, once the user has a device.
 async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Failure> {
     let (status, code) = match &command.activation {
         Activation::ByCode(code) => (EnrollmentStatus::Claimed, Some(code.as_str())),
@@ -58,7 +59,10 @@ async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Fail
     let update = "-- use_ticket
         UPDATE enrollments SET status = $6, code = $7, device_id = $8, device_name = $9, device_platform = $10,
             key_thumbprint = $11, decision_id = $12, claim_seal = $13
-        WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND ticket = $4 AND status = 'pending' AND expires_at > $5";
+        WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND ticket = $4 AND status = 'pending' AND expires_at > $5
+            AND ($14 = 0 OR approval_id IS NOT NULL OR overridden = 1 OR NOT EXISTS (
+                SELECT 1 FROM devices WHERE devices.user_id = $3 AND devices.tenant_id = $2
+                    AND devices.purpose = 'approval' AND devices.status IN ('active', 'suspended')))";
     let update = query(update)
         .bind(command.enrollment_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
@@ -72,7 +76,8 @@ async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Fail
         .bind(command.description.platform.as_str())
         .bind(command.device_key.thumbprint.as_str())
         .bind(command.stamp.command_id.as_uuid())
-        .bind(&command.claim_seal);
+        .bind(&command.claim_seal)
+        .bind(i64::from(command.is_guarded));
     Ok(tx.execute(update).await? == 1)
 }
 

@@ -74,9 +74,41 @@ impl Plain for ExpireEnrollment {
     }
 }
 
+impl Tx<'_> {
+    /// Cancels whatever enrollments of the user are open: a lock without end also keeps new devices out (protocol
+    /// 10.1). The user's row is locked.
+    pub(in super::super) async fn cancel_open_enrollments(
+        &mut self,
+        stamp: &Stamp,
+        user_id: UserId,
+    ) -> Result<(), Failure> {
+        let cancel = query(
+            "-- cancel_open_enrollments
+            UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
+            WHERE user_id = $1 AND tenant_id = $2 AND status IN ('pending', 'claimed') AND expires_at > $3
+            RETURNING id, device_id",
+        )
+        .bind(user_id.as_uuid())
+        .bind(stamp.tenant_id.as_uuid())
+        .bind(stamp.at.as_millis())
+        .bind(stamp.command_id.as_uuid());
+        let mut events = Vec::new();
+        for row in &self.fetch_all(cancel).await? {
+            let row = Columns::new("enrollments", row);
+            let device_id = row.optional_id("device_id")?;
+            if let Some(device_id) = device_id {
+                delete_waiting_device(self, stamp.tenant_id, user_id, device_id).await?;
+            }
+            let about = about(user_id, row.id("id")?, device_id);
+            events.push(Event::new(stamp, EventKind::EnrollmentCancelled, about).with("reason", "user_locked"));
+        }
+        self.insert_events(events).await
+    }
+}
+
 /// Runs the conditional update `statement`; if it ended the enrollment, deletes the waiting device, writes the
 /// event and returns `true`. The user's row is locked.
-async fn end(
+pub(super) async fn end(
     tx: &mut Tx<'_>,
     statement: &'static str,
     stamp: &Stamp,

@@ -11,7 +11,11 @@ use countersign_core::{
 };
 use countersign_proto::{ids::UserId, vocabulary::EnrollmentStatus};
 
-use super::{Columns, Outcome, Plain, Tx, about, close::delete_waiting_device, query, user_of};
+use super::{
+    Columns, Outcome, Plain, Tx, about,
+    close::{delete_waiting_device, end},
+    query, user_of,
+};
 use crate::failure::Failure;
 
 #[async_trait]
@@ -24,6 +28,9 @@ impl Plain for ConfirmEnrollment {
             return Ok(Outcome::Rollback(ConfirmOutcome::NotFound));
         };
         tx.lock_user(self.stamp.tenant_id, user_id).await?;
+        if self.is_guarded && cancel_unapproved(self, tx, user_id).await? {
+            return Ok(Outcome::Commit(ConfirmOutcome::ApprovalRequired));
+        }
         if complete(self, tx).await? {
             activate(self, tx, user_id).await?;
             return Ok(Outcome::Commit(ConfirmOutcome::Completed));
@@ -37,6 +44,20 @@ impl Plain for ConfirmEnrollment {
         }
         Ok(Outcome::Rollback(why_neither(self, tx).await?))
     }
+}
+
+/// Ends the enrollment if nobody agreed to it and the user has got a device meanwhile: of two invitations of a user who
+/// had none, one makes a device.
+async fn cancel_unapproved(command: &ConfirmEnrollment, tx: &mut Tx<'_>, user_id: UserId) -> Result<bool, Failure> {
+    let cancel = "-- cancel_unapproved_enrollment
+        UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
+        WHERE id = $1 AND tenant_id = $2 AND status = 'claimed' AND expires_at > $3
+            AND approval_id IS NULL AND overridden = 0 AND EXISTS (
+                SELECT 1 FROM devices
+                WHERE devices.user_id = enrollments.user_id AND devices.tenant_id = enrollments.tenant_id
+                    AND devices.purpose = 'approval' AND devices.status IN ('active', 'suspended'))
+        RETURNING id, device_id";
+    end(tx, cancel, &command.stamp, command.id, user_id, EventKind::EnrollmentCancelled).await
 }
 
 /// Completes the enrollment if the code is right; it keeps the code, so that a repeat is recognised.

@@ -21,6 +21,7 @@ const HEALTH: &rows::Columns = &[
     ("r_tenant_id", Type::Id),
     ("r_accepted_at", Type::Integer),
     ("r_pulled_at", Type::Integer),
+    ("r_answered_at", Type::Integer),
     ("r_error", Type::Text),
     ("r_error_at", Type::Integer),
 ];
@@ -45,6 +46,7 @@ impl Statements {
         let set = [
             later("accepted_at", "accepted_at"),
             later("pulled_at", "pulled_at"),
+            later("answered_at", "answered_at"),
             later("error", "error_at"),
             later("error_at", "error_at"),
         ];
@@ -54,11 +56,12 @@ impl Statements {
             // second, and an operator need not know so exactly.
             record_health: Statement::new(format!(
                 "-- record_health
-                INSERT INTO push_health (device_id, tenant_id, accepted_at, pulled_at, error, error_at)
-                SELECT r_device_id, r_tenant_id, r_accepted_at, r_pulled_at, r_error, r_error_at
+                INSERT INTO push_health (device_id, tenant_id, accepted_at, pulled_at, answered_at, error, error_at)
+                SELECT r_device_id, r_tenant_id, r_accepted_at, r_pulled_at, r_answered_at, r_error, r_error_at
                 FROM {health} CROSS JOIN devices LEFT JOIN push_health AS known ON known.device_id = r_device_id
                 WHERE devices.id = r_device_id AND devices.tenant_id = r_tenant_id
-                  AND (r_accepted_at IS NOT NULL OR r_error_at IS NOT NULL OR known.pulled_at IS NULL
+                  AND (r_accepted_at IS NOT NULL OR r_answered_at IS NOT NULL OR r_error_at IS NOT NULL
+                       OR known.pulled_at IS NULL
                        OR r_pulled_at > known.pulled_at + {SAME_PULL_MILLIS})
                 ORDER BY r_device_id
                 ON CONFLICT (device_id) DO UPDATE SET {set}",
@@ -74,6 +77,7 @@ pub(super) struct Health {
     pub(super) tenant_id: TenantId,
     pub(super) accepted_at: Option<Timestamp>,
     pub(super) pulled_at: Option<Timestamp>,
+    pub(super) answered_at: Option<Timestamp>,
     /// Our code and the provider's status.
     pub(super) error: Option<(String, Timestamp)>,
 }
@@ -81,7 +85,7 @@ pub(super) struct Health {
 impl Health {
     /// Nothing yet.
     pub(super) fn of(tenant_id: TenantId) -> Self {
-        Self { tenant_id, accepted_at: None, pulled_at: None, error: None }
+        Self { tenant_id, accepted_at: None, pulled_at: None, answered_at: None, error: None }
     }
 }
 
@@ -95,6 +99,7 @@ impl Tx<'_> {
                 "r_tenant_id": rows::id(health.tenant_id),
                 "r_accepted_at": health.accepted_at.map(rows::time),
                 "r_pulled_at": health.pulled_at.map(rows::time),
+                "r_answered_at": health.answered_at.map(rows::time),
                 "r_error": error.map(|(error, _)| error),
                 "r_error_at": error.map(|(_, at)| rows::time(*at)),
             })

@@ -1,5 +1,4 @@
-//! What devices were seen to do: hints for operators, gathered in memory and written a set at a time,
-//! in portions that hold nobody up.
+//! What devices were seen to do: gathered in memory and written a set at a time, in portions that hold nobody up.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +54,7 @@ const AT_ONCE: usize = 500;
 /// A set of what was seen, each row once.
 #[derive(Default)]
 pub(super) struct Seen {
-    pulls: BTreeMap<DeviceId, Health>,
+    devices: BTreeMap<DeviceId, Health>,
     fetches: BTreeMap<(ChallengeId, DeviceId), Timestamp>,
 }
 
@@ -66,17 +65,21 @@ pub(super) fn chunks(sightings: &Sightings) -> Vec<Seen> {
         let first = fetches.entry((*challenge_id, *device_id)).or_insert(*at);
         *first = (*first).min(*at);
     }
-    let mut pulls = BTreeMap::new();
+    let mut devices = BTreeMap::new();
     for (tenant_id, device_id, at) in &sightings.pulls {
-        let health = pulls.entry(*device_id).or_insert_with(|| Health::of(*tenant_id));
+        let health = devices.entry(*device_id).or_insert_with(|| Health::of(*tenant_id));
         health.pulled_at = health.pulled_at.max(Some(*at));
     }
+    for (tenant_id, device_id, at) in &sightings.answers {
+        let health = devices.entry(*device_id).or_insert_with(|| Health::of(*tenant_id));
+        health.answered_at = health.answered_at.max(Some(*at));
+    }
     let mut chunks = Vec::new();
-    let (mut pulls, mut fetches) = (pulls.into_iter().peekable(), fetches.into_iter().peekable());
-    while pulls.peek().is_some() || fetches.peek().is_some() {
-        let pulls: BTreeMap<_, _> = pulls.by_ref().take(AT_ONCE).collect();
-        let fetches = fetches.by_ref().take(AT_ONCE - pulls.len()).collect();
-        chunks.push(Seen { pulls, fetches });
+    let (mut devices, mut fetches) = (devices.into_iter().peekable(), fetches.into_iter().peekable());
+    while devices.peek().is_some() || fetches.peek().is_some() {
+        let devices: BTreeMap<_, _> = devices.by_ref().take(AT_ONCE).collect();
+        let fetches = fetches.by_ref().take(AT_ONCE - devices.len()).collect();
+        chunks.push(Seen { devices, fetches });
     }
     chunks
 }
@@ -96,7 +99,7 @@ impl Plain for Seen {
             let statements = tx.statements();
             written += tx.execute(query(&statements.notifications.sightings.record_fetches).bind(parameter)).await?;
         }
-        written += tx.record_health(&self.pulls).await?;
+        written += tx.record_health(&self.devices).await?;
         Ok(if written == 0 { Outcome::Rollback(()) } else { Outcome::Commit(()) })
     }
 }
@@ -118,7 +121,7 @@ mod tests {
             sightings.fetches.push((Id::from_uuid(id(number)), Id::from_uuid(id(2)), at));
             sightings.fetches.push((Id::from_uuid(id(number)), Id::from_uuid(id(2)), at));
         }
-        let sizes: Vec<_> = chunks(&sightings).iter().map(|some| (some.pulls.len(), some.fetches.len())).collect();
+        let sizes: Vec<_> = chunks(&sightings).iter().map(|some| (some.devices.len(), some.fetches.len())).collect();
         assert_eq!(sizes, [(500, 0), (500, 0), (300, 200), (0, 500), (0, 500), (0, 100)]);
         assert!(chunks(&Sightings::default()).is_empty());
     }

@@ -19,10 +19,11 @@ use crate::{
     world::{NOW, World, new_kinds},
 };
 
-fn keyed(command: CreateChallenge, key: &str, body: &str) -> CreateChallenge {
+pub(super) fn keyed(command: CreateChallenge, key: &str, body: &str) -> CreateChallenge {
     let reply = format!("{{\"id\":\"{}\"}}", command.facts.id);
     let expires_at = command.stamp.at.plus_seconds(86_400);
-    let idempotency = Idempotency { key: key.to_owned(), body: Digest::of(body), reply, expires_at };
+    let (key, body, suppressed_reply) = (key.to_owned(), Digest::of(body), format!("suppressed {reply}"));
+    let idempotency = Idempotency { key, body, reply, suppressed_reply, expires_at };
     CreateChallenge { idempotency: Some(idempotency), ..command }
 }
 
@@ -34,7 +35,7 @@ async fn a_new_challenge_is_written_whole() {
         let mut command = world.new_challenge(&[&phone, &watch]).await;
         command.deliveries[1].channel = PushChannel::None;
         command.deliveries[1].state = DeliveryState::PullOnly;
-        assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created(_))));
 
         let record = world.other.challenge(command.facts.id).await.unwrap().unwrap();
         assert_eq!((record.facts, record.status), (command.facts.clone(), ChallengeStatus::Pending));
@@ -93,10 +94,10 @@ async fn the_twenty_first_pending_challenge_is_refused_and_any_end_makes_room() 
             first.get_or_insert(id);
         }
         let late = keyed(world.new_challenge(&[&phone]).await, "key", "body");
-        assert_eq!(world.store.create_challenge(late.clone()).await, Ok(CreateOutcome::TooManyPending));
+        assert!(matches!(world.store.create_challenge(late.clone()).await, Ok(CreateOutcome::TooManyPending(_))));
         assert_eq!(world.store.stored_creation(late.facts.client_id, "key", NOW).await, Ok(None));
         world.store.close_challenge(world.cancel(phone.user.id, first.unwrap())).await.unwrap();
-        assert_eq!(world.store.create_challenge(late).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(late).await, Ok(CreateOutcome::Created(_))));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, MAX_PENDING_PER_USER);
     }
 }
@@ -112,8 +113,8 @@ async fn many_at_once_on_two_nodes_pass_the_limit_by_none() {
             asks.spawn(async move { store.create_challenge(command).await.unwrap() });
         }
         let outcomes = asks.join_all().await;
-        let made = outcomes.iter().filter(|outcome| **outcome == CreateOutcome::Created).count();
-        let refused = outcomes.iter().filter(|outcome| **outcome == CreateOutcome::TooManyPending).count();
+        let made = outcomes.iter().filter(|outcome| matches!(outcome, CreateOutcome::Created(_))).count();
+        let refused = outcomes.iter().filter(|outcome| matches!(outcome, CreateOutcome::TooManyPending(_))).count();
         assert_eq!((made, refused), (20, 10));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 20);
         assert_eq!(world.count(EventKind::ChallengeCreated).await, 20);
@@ -126,7 +127,7 @@ async fn an_idempotency_key_stands_for_its_first_reply() {
         let phone = world.phone("ada").await;
         let first = keyed(world.new_challenge(&[&phone]).await, "key", "body");
         let client_id = first.facts.client_id;
-        assert_eq!(world.store.create_challenge(first.clone()).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(first.clone()).await, Ok(CreateOutcome::Created(_))));
         let again = keyed(world.new_challenge(&[&phone]).await, "key", "another body");
         let reply = first.idempotency.clone().unwrap().reply;
         let stored = StoredCreation { body: Digest::of("body"), reply, number: Some("123456".to_owned()) };
@@ -146,7 +147,10 @@ async fn an_idempotency_key_stands_for_its_first_reply() {
         assert_eq!(world.store.stored_creation(client_id, "key", tomorrow).await, Ok(None));
         let mut next = world.new_challenge(&[&phone]).await;
         next.stamp.at = tomorrow;
-        assert_eq!(world.store.create_challenge(keyed(next, "key", "body")).await, Ok(CreateOutcome::Created));
+        assert!(matches!(
+            world.store.create_challenge(keyed(next, "key", "body")).await,
+            Ok(CreateOutcome::Created(_))
+        ));
     }
 }
 
@@ -159,8 +163,8 @@ async fn another_clients_equal_key_is_another_key() {
         let actor = world.client().await;
         let Actor::ApiClient { client_id, .. } = actor else { panic!("no client") };
         (theirs.stamp.actor, theirs.facts.client_id) = (actor, client_id);
-        assert_eq!(world.store.create_challenge(mine).await, Ok(CreateOutcome::Created));
-        assert_eq!(world.store.create_challenge(theirs).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(mine).await, Ok(CreateOutcome::Created(_))));
+        assert!(matches!(world.store.create_challenge(theirs).await, Ok(CreateOutcome::Created(_))));
     }
 }
 
@@ -178,8 +182,11 @@ async fn of_equal_keys_at_once_one_creates_and_the_others_are_told_its_reply() {
                 let store = if number % 2 == 0 { world.store.clone() } else { world.other.clone() };
                 asks.spawn(async move { (command.facts.id, store.create_challenge(command).await.unwrap()) });
             }
-            let (made, stored): (Vec<_>, Vec<_>) =
-                asks.join_all().await.into_iter().partition(|(_, outcome)| *outcome == CreateOutcome::Created);
+            let (made, stored): (Vec<_>, Vec<_>) = asks
+                .join_all()
+                .await
+                .into_iter()
+                .partition(|(_, outcome)| matches!(outcome, CreateOutcome::Created(_)));
             assert_eq!((made.len(), stored.len()), (1, 3));
             let (_, reply) = replies.into_iter().find(|(id, _)| *id == made[0].0).unwrap();
             for (_, outcome) in stored {
@@ -212,7 +219,7 @@ async fn keys_taken_in_opposite_orders_on_two_nodes_do_not_stand_in_each_others_
                 world.other.create_challenge(four),
             );
             let is_made = |outcome: Result<CreateOutcome, StoreError>| match outcome {
-                Ok(CreateOutcome::Created) => true,
+                Ok(CreateOutcome::Created(_)) => true,
                 Ok(CreateOutcome::Stored(_)) => false,
                 other => panic!("{other:?}"),
             };
@@ -248,7 +255,7 @@ async fn a_client_of_another_tenant_creates_nothing_here() {
         let neighbour = world.tenant("neighbour").await;
         let mut client = world.new_client("admin");
         client.stamp = world.stamp_in(neighbour);
-        let actor = Actor::ApiClient { client_id: client.id, key_id: client.key_id };
+        let actor = Actor::ApiClient { client_id: client.id, key_id: client.key.id };
         (command.stamp.actor, command.facts.client_id) = (actor, client.id);
         world.store.create_api_client(client).await.unwrap();
         assert_eq!(world.store.create_challenge(command.clone()).await, Err(StoreError::ActorGone));
@@ -281,7 +288,7 @@ async fn a_command_that_loses_takes_none_of_its_neighbours_with_it() {
         let mut stored = 0;
         for (number, outcome) in asks.join_all().await {
             match number % 4 {
-                0 => assert_eq!(outcome, Ok(CreateOutcome::Created)),
+                0 => assert!(matches!(outcome, Ok(CreateOutcome::Created(_)))),
                 1 => assert_eq!(outcome, Ok(CreateOutcome::DevicesChanged)),
                 2 => assert_eq!(outcome, Err(StoreError::ActorGone)),
                 _ => stored += usize::from(matches!(outcome, Ok(CreateOutcome::Stored(_)))),

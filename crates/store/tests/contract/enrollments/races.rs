@@ -8,6 +8,7 @@ use countersign_core::{
     limits::MAX_WRONG_CODES,
     ports::enrollments::{
         Activation, CancelEnrollmentOutcome, ClaimOutcome, ClaimTicket, ConfirmEnrollment, ConfirmOutcome,
+        CreateEnrollmentOutcome,
     },
 };
 use countersign_proto::vocabulary::{Confirmation, EnrollmentStatus};
@@ -36,7 +37,11 @@ async fn two_invitations_of_a_new_user_make_one_user() {
             let command = || world.new_enrollment(&name, Confirmation::Code);
             let (one, other) =
                 tokio::join!(world.store.create_enrollment(command()), world.other.create_enrollment(command()));
-            assert_eq!(one.unwrap().id, other.unwrap().id);
+            let id = |outcome| match outcome {
+                Ok(CreateEnrollmentOutcome::Created(user)) => user.id,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(id(one), id(other));
         }
         assert_eq!(world.count(EventKind::UserCreated).await, ROUNDS);
     }

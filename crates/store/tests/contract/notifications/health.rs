@@ -31,7 +31,7 @@ async fn each_push_leaves_its_mark_in_the_devices_health() {
             let job = world.job(&phone, at(8)).await;
             world.finish(&job, verdict, at(seconds)).await;
             let health = world.device(phone.id).await.unwrap().push_health;
-            assert_eq!(health, PushHealth { accepted_at, pulled_at: None, last_error });
+            assert_eq!(health, PushHealth { accepted_at, last_error, ..PushHealth::default() });
         }
         assert_eq!(world.device(other.id).await.unwrap().push_health, PushHealth::default());
     }
@@ -79,7 +79,7 @@ async fn sightings_keep_the_last_pull_and_the_first_fetch() {
         let (one, two) = (world.challenge(&[&phone, &watch]).await, world.challenge(&[&phone]).await);
         let at = |seconds| NOW.plus_seconds(seconds);
         let see = async |pulls: &[_], fetches: &[_]| {
-            let sightings = Sightings { pulls: pulls.to_vec(), fetches: fetches.to_vec() };
+            let sightings = Sightings { pulls: pulls.to_vec(), fetches: fetches.to_vec(), ..Sightings::default() };
             assert_eq!(world.store.record_sightings(sightings).await, Ok(()));
         };
         see(&[], &[]).await;
@@ -130,7 +130,7 @@ async fn a_pull_is_written_down_if_the_one_that_is_known_is_older_than_ten_secon
         let phone = world.phone("ada").await;
         for (millis, known) in [(0, 0), (1, 0), (10_000, 0), (10_001, 10_001), (20_000, 10_001), (30_000, 30_000)] {
             let pulls = vec![(world.tenant_id, phone.id, NOW.plus_millis(millis))];
-            assert_eq!(world.store.record_sightings(Sightings { pulls, fetches: vec![] }).await, Ok(()));
+            assert_eq!(world.store.record_sightings(Sightings { pulls, ..Sightings::default() }).await, Ok(()));
             let health = world.device(phone.id).await.unwrap().push_health;
             assert_eq!(health.pulled_at, Some(NOW.plus_millis(known)), "at {millis}");
         }

@@ -158,7 +158,7 @@ async fn a_new_push_takes_the_lane_of_the_channel_that_the_device_has_now() {
         let command = world.new_challenge(&[&phone, &watch]).await;
         let id = command.facts.id;
         world.register(&phone, apns(), NOW).await;
-        assert_eq!(world.store.create_challenge(command).await, Ok(CreateOutcome::Created));
+        assert!(matches!(world.store.create_challenge(command).await, Ok(CreateOutcome::Created(_))));
         let job = world.lease_all(PushChannel::Apns, NOW).await.into_iter().find(|job| job.challenge_id.is_some());
         let job = job.unwrap();
         assert_eq!((job.challenge_id, job.device_id), (Some(id), phone.id));

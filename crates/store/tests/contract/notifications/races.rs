@@ -48,7 +48,7 @@ async fn verdicts_decisions_and_changes_of_status_meet_without_a_deadlock() {
                     fetches.reverse();
                     pulls.reverse();
                 }
-                Sightings { pulls, fetches }
+                Sightings { pulls, fetches, answers: Vec::new() }
             };
             for (store, reverse) in [(&world.store, false), (&world.other, true)] {
                 let (store, sightings) = (store.clone(), sightings(reverse));
