@@ -194,7 +194,9 @@ impl World {
 
 fn body_of(operation: &Operation) -> Option<Value> {
     match operation.id {
-        "enrollments.confirm" => Some(json!({"code": "123456"})),
+        "enrollments.confirm" | "challenges.code" => Some(json!({"code": "123456"})),
+        "users.report" => Some(json!({})),
+        "policy.set" | "policy.set_application" | "policy.dry_run" => Some(json!({})),
         _ if operation.takes_json() => Some(json!({"user": {"external_id": "ada"}})),
         _ => None,
     }
@@ -202,7 +204,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
 
 async fn call(app: &TestApp, operation: &Operation, role: &Role, object: &Object) {
     let path = operation.path.replace("{id}", object.id(operation, role)).replace("{slug}", "not-found");
-    let path = path.replace("{test_id}", &object.test_push);
+    let path = path.replace("{test_id}", &object.test_push).replace("{name}", "VPN");
     let mut request = app.http.request(operation.method.clone(), &path);
     if let Some(authorization) = role.authorization(app, &operation.method, &path) {
         request = request.header(AUTHORIZATION, authorization);
@@ -278,7 +280,10 @@ async fn the_openapi_document_says_of_each_operation_who_may_call_it_and_how_it_
         let described = &document["paths"][operation.path][operation.method.as_str().to_lowercase()];
         assert_eq!(described["operationId"], operation.id);
         let scopes: Vec<_> = match operation.access {
-            Access::Client(scopes) => scopes.iter().map(|scope| json!({"api_key": [scope.as_str()]})).collect(),
+            Access::Client(scopes) => {
+                let ways = |scope: &Scope| ["api_key", "client_proof"].map(|way| json!({way: [scope.as_str()]}));
+                scopes.iter().flat_map(ways).collect()
+            }
             Access::DeviceProof => vec![json!({"device_proof": []})],
             Access::Public | Access::Artefact(_) => Vec::new(),
         };

@@ -5,11 +5,12 @@ use countersign::{
     entropy::SystemEntropy,
 };
 use countersign_core::entropy::Entropy as _;
+use countersign_proto::jose::{Kind, SigningKey, claims::ClientProofClaims, sha256};
 use countersign_simulator::{
     Phone,
     phone::{EnrollOptions, EnrollmentUri, Server, Surroundings},
 };
-use reqwest::{Method, RequestBuilder, header::AUTHORIZATION};
+use reqwest::{Method, Request, RequestBuilder, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -22,8 +23,10 @@ pub struct ApiClient {
     pub id: String,
     /// Its tenant's id.
     pub tenant_id: String,
-    /// Its API key.
+    /// Its API key; registered only if it has no `signer`.
     pub key: String,
+    /// What it signs its requests with, if it does.
+    pub signer: Option<SigningKey>,
     pub(crate) http: Http,
     pub(crate) phones: Server,
     pub(crate) surroundings: Surroundings,
@@ -37,6 +40,7 @@ impl ApiClient {
             id: id.to_owned(),
             tenant_id: String::new(),
             key: key.to_owned(),
+            signer: None,
             http: Http::new(issuer.to_owned()),
             phones: Server::discover(issuer).await.unwrap(),
             surroundings: Surroundings::new(|| SystemClock.now(), move |buffer: &mut [u8]| entropy.fill(buffer)),
@@ -59,14 +63,38 @@ impl ApiClient {
         Self { http: http.clone(), ..self.clone() }
     }
 
-    /// A request with its key.
+    /// A request with its key, or to be signed when it is sent.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, path).header(AUTHORIZATION, format!("Bearer {}", self.key))
+        let request = self.http.request(method, path);
+        match self.signer {
+            Some(_) => request,
+            None => request.header(AUTHORIZATION, format!("Bearer {}", self.key)),
+        }
     }
 
     /// Sends it.
     pub async fn send(&self, request: RequestBuilder) -> Reply {
-        self.http.send(request).await
+        let Some(signer) = &self.signer else { return self.http.send(request).await };
+        let mut request = request.build().unwrap();
+        let claims = self.proof_claims(&request);
+        let proof = signer.sign(Kind::ClientProof, &claims).unwrap();
+        request.headers_mut().insert(AUTHORIZATION, format!("ClientProof {proof}").parse().unwrap());
+        self.http.send(self.http.again(request)).await
+    }
+
+    /// What a proof for this request says.
+    pub fn proof_claims(&self, request: &Request) -> ClientProofClaims {
+        let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+        let issuer = self.phones.issuer();
+        ClientProofClaims {
+            iss: self.id.clone(),
+            aud: issuer.to_owned(),
+            iat: self.surroundings.clock.now().as_seconds(),
+            jti: self.surroundings.new_jti(),
+            htm: request.method().to_string(),
+            htu: format!("{issuer}{}", request.url().path()),
+            body_sha256: sha256(body),
+        }
     }
 
     /// A GET.
@@ -76,13 +104,18 @@ impl ApiClient {
 
     /// A GET that the server may hold, sent at once. See [`crate::TestApp::until_held`].
     pub fn hold(&self, path: &str) -> JoinHandle<Reply> {
-        let (http, request) = (self.http.clone(), self.request(Method::GET, path));
-        tokio::spawn(async move { http.send(request).await })
+        let (client, path) = (self.clone(), path.to_owned());
+        tokio::spawn(async move { client.get(&path).await })
     }
 
     /// A POST of JSON.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// A PUT of JSON.
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.send(self.request(Method::PUT, path).json(&body)).await
     }
 
     /// A POST without a body.

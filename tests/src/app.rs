@@ -10,14 +10,15 @@ use countersign::{
 };
 use countersign_core::{
     actor::Actor,
-    api_client::ApiKey,
+    api_client::{ApiKey, Applications, Credential, NewApiKey},
     entropy::Entropy,
+    policy::{Policy, check},
     ports::{
-        api_clients::{CreateApiClient, RevokeApiClientOutcome},
-        tenants::{CreateTenant, CreateTenantOutcome},
+        api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
+        tenants::{CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome},
     },
 };
-use countersign_proto::ids::TenantId;
+use countersign_proto::{ids::TenantId, jose::SigningKey};
 use countersign_simulator::phone::{Server, Surroundings};
 
 use crate::{ApiClient, Database, Db, Http, TestClock};
@@ -279,28 +280,70 @@ impl TestApp {
 
     /// An API client, made as `countersign api-client create` does.
     pub async fn client_of(&self, tenant: &Tenant, scopes: &str) -> ApiClient {
+        self.make_client(tenant, scopes, None, None).await
+    }
+
+    /// An API client of the default tenant that may name these applications only.
+    pub async fn client_for(&self, scopes: &str, applications: &[&str]) -> ApiClient {
+        let names = applications.iter().map(|name| (*name).to_owned()).collect();
+        self.make_client(&self.default_tenant().await, scopes, None, Some(names)).await
+    }
+
+    /// An API client of the default tenant that has no API key and signs its requests (`ClientProof`).
+    pub async fn proving_client(&self, scopes: &str) -> ApiClient {
+        self.proving_client_of(&self.default_tenant().await, scopes).await
+    }
+
+    /// The same of another tenant.
+    pub async fn proving_client_of(&self, tenant: &Tenant, scopes: &str) -> ApiClient {
+        self.make_client(tenant, scopes, Some(SigningKey::generate().unwrap()), None).await
+    }
+
+    async fn make_client(
+        &self,
+        tenant: &Tenant,
+        scopes: &str,
+        signer: Option<SigningKey>,
+        applications: Option<Applications>,
+    ) -> ApiClient {
         let app = self.node.app();
         let now = app.now();
         let key = ApiKey::generate(app.entropy.as_ref());
+        let credential = match &signer {
+            Some(signer) => Credential::PublicKey(signer.public_key()),
+            None => Credential::ApiKey(key.digest()),
+        };
         let id = app.new_id(now);
         let command = CreateApiClient {
             stamp: app.stamp(Actor::Operator, tenant.id, "test", now),
             id,
             name: scopes.to_owned(),
             scopes: scopes.parse().unwrap(),
-            key_id: app.new_id(now),
-            key_digest: key.digest(),
-            key_expires_at: None,
+            applications,
+            key: NewApiKey { id: app.new_id(now), credential, expires_at: None },
         };
-        app.store.create_api_client(command).await.unwrap();
+        assert_eq!(app.store.create_api_client(command).await, Ok(CreateApiClientOutcome::Created));
         ApiClient {
             id: id.to_string(),
             tenant_id: tenant.id.to_string(),
             key: key.reveal().to_owned(),
+            signer,
             http: self.http.clone(),
             phones: self.phones.clone(),
             surroundings: self.surroundings(),
         }
+    }
+
+    /// Changes the default tenant's policy, as `countersign policy set` does.
+    pub async fn change_policy(&self, change: impl FnOnce(&mut Policy)) {
+        let app = self.node.app();
+        let tenant = app.store.tenant_by_slug(DEFAULT_TENANT).await.unwrap().unwrap();
+        let mut policy = tenant.policy.clone();
+        change(&mut policy);
+        check::policy(&policy).unwrap();
+        let stamp = app.stamp(Actor::Operator, tenant.id, "test", app.now());
+        let outcome = app.store.set_policy(SetPolicy::new(stamp, &tenant.policy, policy)).await;
+        assert_eq!(outcome, Ok(SetPolicyOutcome::Set));
     }
 
     /// Revokes an API client, as `countersign api-client revoke` does.
@@ -325,6 +368,7 @@ impl TestApp {
             ("notifications", "SELECT count(*) FROM notifications WHERE due_at <= expires_at AND kind = 'challenge'"),
             ("events without a position", "SELECT count(*) FROM events WHERE position IS NULL"),
             ("numbers of ended challenges", "SELECT count(*) FROM challenges WHERE number IS NOT NULL"),
+            ("codes of ended challenges", "SELECT count(*) FROM challenges WHERE code IS NOT NULL"),
         ] {
             assert_eq!(database.number(sql).await, 0, "{what} at the end");
         }

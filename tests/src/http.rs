@@ -7,7 +7,7 @@ use std::{
 
 use countersign_proto::problem::ProblemType;
 use reqwest::{
-    Client, Method, RequestBuilder,
+    Client, Method, Request, RequestBuilder,
     header::{CONTENT_TYPE, HeaderMap},
     redirect::Policy,
 };
@@ -50,6 +50,11 @@ impl Http {
     /// A request without credentials.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// A request that was finished, to be sent by [`Self::send`].
+    pub fn again(&self, request: Request) -> RequestBuilder {
+        RequestBuilder::from_parts(self.client.clone(), request)
     }
 
     /// Sends it.

@@ -3,11 +3,19 @@
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_proto::ids::{ApiClientId, ApiKeyId, TenantId};
+use countersign_proto::{
+    ids::{ApiClientId, ApiKeyId, TenantId},
+    jose::{PublicKey, Thumbprint},
+    problem::FieldError,
+    timestamp::Timestamp,
+    vocabulary::ClientAuthentication,
+};
 
 use crate::{
     digest::Digest,
     entropy::{Entropy, secret_bytes},
+    policy::{Policy, stricter},
+    text::Checker,
 };
 
 /// What a key may be used for.
@@ -132,10 +140,88 @@ pub struct ApiClient {
     pub name: String,
     /// What its keys may be used for.
     pub scopes: Scopes,
+    /// What it may ask approvals for.
+    pub applications: Option<Applications>,
     /// When it was made.
-    pub created_at: countersign_proto::timestamp::Timestamp,
+    pub created_at: Timestamp,
     /// When it was revoked.
-    pub revoked_at: Option<countersign_proto::timestamp::Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The applications that an API client may name; a client without such a list may name any, or none.
+pub type Applications = BTreeSet<String>;
+
+/// Applications that a client may name, at most.
+pub const MAX_APPLICATIONS: usize = 100;
+
+/// Checks a list of applications; each is as in a challenge.
+///
+/// # Errors
+/// The entries at fault.
+pub fn check_applications<'n>(
+    pointer: &str,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Result<Applications, Vec<FieldError>> {
+    let mut checker = Checker::default();
+    let names: Applications = names.into_iter().map(|name| checker.text(pointer, name, 1, 64)).collect();
+    if names.is_empty() || names.len() > MAX_APPLICATIONS {
+        checker.refuse(pointer, "must name 1 to 100 applications");
+    }
+    checker.finish().map(|()| names)
+}
+
+/// By what an API client is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A secret that it sends, as its digest.
+    ApiKey(Digest),
+    /// A key that it signs with, and that nobody else has (`ClientProof`).
+    PublicKey(PublicKey),
+}
+
+impl Credential {
+    /// What the database looks up.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::ApiKey(digest) => *digest,
+            Self::PublicKey(key) => proof_digest(&key.thumbprint()),
+        }
+    }
+}
+
+/// What the database looks up for a signature by the key with this thumbprint. Never that of an [`ApiKey`]: a
+/// thumbprint has no prefix.
+pub fn proof_digest(thumbprint: &Thumbprint) -> Digest {
+    Digest::of(thumbprint.as_str())
+}
+
+/// Live keys of one sort that a client may have: one, and the next one.
+pub const MAX_LIVE_KEYS: usize = 2;
+
+/// A key to be given to an API client.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    /// Our id.
+    pub id: ApiKeyId,
+    /// The key.
+    pub credential: Credential,
+    /// Its end.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key of an API client, as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRecord {
+    /// Our id.
+    pub id: ApiKeyId,
+    /// What it signs with; `None`: it is a secret.
+    pub public_key: Option<PublicKey>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its end.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// An authenticated caller: what the key that it presented says right now.
@@ -151,6 +237,31 @@ pub struct Caller {
     pub key_id: ApiKeyId,
     /// What it may do.
     pub scopes: Scopes,
+    /// What it may ask approvals for.
+    pub applications: Option<Applications>,
+    /// What it signs with; `None`: it showed a secret.
+    pub public_key: Option<PublicKey>,
+    /// Whether the tenant's policy takes signatures only.
+    pub is_proof_required: bool,
+}
+
+impl Caller {
+    /// Whether it may ask approvals for an application: a client with a list only for what is in it, and for nothing
+    /// without a name.
+    pub fn may_ask_for(&self, application: Option<&str>) -> bool {
+        self.applications.as_ref().is_none_or(|names| application.is_some_and(|name| names.contains(name)))
+    }
+
+    /// Whether it has shown all that the tenant's policy asks of whoever calls at all.
+    pub const fn has_shown_enough(&self) -> bool {
+        self.public_key.is_some() || !self.is_proof_required
+    }
+
+    /// Whether it has shown all that the policy asks for this application, whose profile may ask for more.
+    pub fn has_shown_enough_for(&self, policy: &Policy, application: Option<&str>) -> bool {
+        let (policy, _) = stricter::applicable(policy, application);
+        self.public_key.is_some() || policy.client_authentication != ClientAuthentication::ClientProof
+    }
 }
 
 /// `csk_` and 32 random bytes in base64url. Shown once, stored as its digest.
@@ -205,6 +316,28 @@ mod tests {
             assert_eq!(reader.allow(scope), matches!(scope, Scope::UsersRead | Scope::AuditRead));
         }
         assert!("users:read,root".parse::<Scopes>().is_err());
+    }
+
+    #[test]
+    fn a_client_with_a_list_asks_for_what_is_in_it_and_for_nothing_else() {
+        let id = |number| countersign_proto::ids::Id::from_uuid(uuid::Uuid::from_u128(number));
+        let anybody = Caller {
+            tenant_id: countersign_proto::ids::Id::from_uuid(uuid::Uuid::nil()),
+            tenant_name: String::new(),
+            client_id: id(1),
+            key_id: countersign_proto::ids::Id::from_uuid(uuid::Uuid::nil()),
+            scopes: Scopes::default(),
+            applications: None,
+            public_key: None,
+            is_proof_required: false,
+        };
+        assert!(anybody.may_ask_for(None) && anybody.may_ask_for(Some("VPN")));
+        let vpn = Caller { applications: Some(check_applications("", ["VPN"]).unwrap()), ..anybody };
+        assert!(vpn.may_ask_for(Some("VPN")));
+        assert!(!vpn.may_ask_for(None) && !vpn.may_ask_for(Some("vpn")) && !vpn.may_ask_for(Some("")));
+        for wrong in [vec![], vec![""], vec!["a\u{202e}"]] {
+            assert!(check_applications("", wrong).is_err());
+        }
     }
 
     #[test]

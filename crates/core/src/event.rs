@@ -9,22 +9,27 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
-use crate::{actor::Stamp, entropy::id_from_parts};
+use crate::{actor::Stamp, digest::Digest, entropy::id_from_parts};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant is its word")]
 pub enum EventKind {
     TenantCreated,
+    PolicyChanged,
     ApiClientCreated,
     ApiClientRevoked,
+    ApiKeyAdded,
+    ApiKeyRevoked,
     UserCreated,
     UserLocked,
     UserUnlocked,
+    UserReported,
+    UserReportCleared,
     UserErased,
     EnrollmentCreated,
+    EnrollmentOverridden,
     EnrollmentClaimed,
     EnrollmentCompleted,
     EnrollmentCancelled,
@@ -40,6 +45,7 @@ pub enum EventKind {
     DeviceDisputed,
     DevicePushTested,
     ChallengeCreated,
+    ChallengeCodeShown,
     ChallengeApproved,
     ChallengeDenied,
     ChallengeExpired,
@@ -49,15 +55,21 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 35] = [
         Self::TenantCreated,
+        Self::PolicyChanged,
         Self::ApiClientCreated,
         Self::ApiClientRevoked,
+        Self::ApiKeyAdded,
+        Self::ApiKeyRevoked,
         Self::UserCreated,
         Self::UserLocked,
         Self::UserUnlocked,
+        Self::UserReported,
+        Self::UserReportCleared,
         Self::UserErased,
         Self::EnrollmentCreated,
+        Self::EnrollmentOverridden,
         Self::EnrollmentClaimed,
         Self::EnrollmentCompleted,
         Self::EnrollmentCancelled,
@@ -73,6 +85,7 @@ impl EventKind {
         Self::DeviceDisputed,
         Self::DevicePushTested,
         Self::ChallengeCreated,
+        Self::ChallengeCodeShown,
         Self::ChallengeApproved,
         Self::ChallengeDenied,
         Self::ChallengeExpired,
@@ -104,13 +117,19 @@ impl EventKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TenantCreated => "tenant.created",
+            Self::PolicyChanged => "policy.changed",
             Self::ApiClientCreated => "api_client.created",
             Self::ApiClientRevoked => "api_client.revoked",
+            Self::ApiKeyAdded => "api_client.key_added",
+            Self::ApiKeyRevoked => "api_client.key_revoked",
             Self::UserCreated => "user.created",
             Self::UserLocked => "user.locked",
             Self::UserUnlocked => "user.unlocked",
+            Self::UserReported => "user.reported",
+            Self::UserReportCleared => "user.report_cleared",
             Self::UserErased => "user.erased",
             Self::EnrollmentCreated => "enrollment.created",
+            Self::EnrollmentOverridden => "enrollment.overridden",
             Self::EnrollmentClaimed => "enrollment.claimed",
             Self::EnrollmentCompleted => "enrollment.completed",
             Self::EnrollmentCancelled => "enrollment.cancelled",
@@ -126,6 +145,7 @@ impl EventKind {
             Self::DeviceDisputed => "device.disputed",
             Self::DevicePushTested => "device.push_tested",
             Self::ChallengeCreated => "challenge.created",
+            Self::ChallengeCodeShown => "challenge.code_shown",
             Self::ChallengeApproved => "challenge.approved",
             Self::ChallengeDenied => "challenge.denied",
             Self::ChallengeExpired => "challenge.expired",
@@ -201,9 +221,10 @@ impl Event {
 /// An id that follows from the command and what it is for, for rows that a transaction discovers it must
 /// write: no randomness inside a transaction, and a retried command writes the same rows.
 pub fn derived_id<K>(at: Timestamp, command_id: CommandId, purpose: &str) -> Id<K> {
-    let hash = Sha256::new().chain_update(command_id.as_uuid().as_bytes()).chain_update(purpose).finalize();
+    let mut seed = command_id.as_uuid().as_bytes().to_vec();
+    seed.extend_from_slice(purpose.as_bytes());
     let mut random = [0; 10];
-    for (to, from) in random.iter_mut().zip(hash) {
+    for (to, from) in random.iter_mut().zip(Digest::of(seed).0) {
         *to = from;
     }
     id_from_parts(at, &random)

@@ -9,16 +9,24 @@
 mod challenge;
 mod device;
 mod enrollment;
+mod policy;
 mod push;
+mod user;
 
 use std::fmt;
 
 pub use self::challenge::{
-    ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod, VerificationMode,
+    ChallengeFlag, ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod,
+    VerificationMode,
 };
 pub use self::device::{DeviceStatus, Platform, RevokeReason};
 pub use self::enrollment::{Confirmation, EnrollmentPurpose, EnrollmentStatus};
+pub use self::policy::{
+    ClientAuthentication, EnrollmentApproval, FastApproval, PolicySource, Profile, ReportAction, RiskAction, RiskLevel,
+    RiskReason, UpdateState,
+};
 pub use self::push::{ApnsEnvironment, DeliveryState, PushChannel, PushState, PushStatus};
+pub use self::user::{ReportReason, ReportedBy};
 
 /// A closed list of strings.
 pub trait Word: Copy + 'static {
@@ -87,6 +95,7 @@ mod tests {
         check::<DenyReason>(3);
         check::<ChallengeStatus>(5);
         check::<ChallengeReason>(10);
+        check::<ChallengeFlag>(1);
         check::<VerificationMode>(4);
         check::<UserVerification>(3);
         check::<UvMethod>(4);
@@ -96,11 +105,23 @@ mod tests {
         check::<EnrollmentStatus>(5);
         check::<EnrollmentPurpose>(2);
         check::<Confirmation>(2);
+        check::<Profile>(1);
+        check::<EnrollmentApproval>(2);
+        check::<ClientAuthentication>(2);
+        check::<RiskLevel>(3);
+        check::<RiskAction>(4);
+        check::<FastApproval>(3);
+        check::<ReportAction>(2);
+        check::<UpdateState>(3);
+        check::<RiskReason>(10);
+        check::<PolicySource>(5);
         check::<PushChannel>(4);
         check::<ApnsEnvironment>(2);
         check::<PushState>(4);
         check::<PushStatus>(4);
         check::<DeliveryState>(9);
+        check::<ReportedBy>(2);
+        check::<ReportReason>(3);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use countersign_core::{
-    device::{StoredBinding, StoredKey},
+    device::{DeviceVersions, StoredBinding, StoredKey},
     ports::{Store, StoreError},
     verify::Signer,
 };
@@ -50,6 +50,8 @@ pub struct FreshKey {
     pub revoked_at: Option<Timestamp>,
     /// Present once the device became active.
     pub bound: Option<Arc<BoundKey>>,
+    /// How old the device is, as it told.
+    pub versions: DeviceVersions,
 }
 
 /// The keys.
@@ -111,7 +113,7 @@ impl Keyring {
             }
             Some(binding) => Some(self.verify(thumbprint, signer, public_key, binding)?),
         };
-        Some(FreshKey { signer, public_key, status, revoked_at, bound })
+        Some(FreshKey { signer, public_key, status, revoked_at, bound, versions: stored.versions })
     }
 
     fn verify(

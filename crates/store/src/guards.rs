@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use countersign_core::ports::{
+    api_clients::SpendProof,
     challenges::{CloseChallenge, CreateChallenge, DecideChallenge},
     notifications::FinishNotification,
 };
@@ -19,12 +20,19 @@ pub(crate) enum Guard<'a> {
     Challenge(ChallengeId),
     /// A user, for the counters.
     User(UserId),
+    /// A proof of an API client.
+    Proof(ApiClientId, &'a str),
     /// An idempotency key.
     Idempotency(ApiClientId, &'a str),
     /// A notification.
     Notification(NotificationId),
     /// Whatever notifications are due.
     Due,
+}
+
+/// What spending a proof changes.
+pub(crate) fn of_spend(command: &SpendProof) -> Vec<Guard<'_>> {
+    vec![Guard::Proof(command.client_id, &command.jti)]
 }
 
 /// What a creation changes.

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 use countersign_proto::{
-    ids::{ApiClientId, ApiKeyId, TenantId},
+    ids::{ApiClientId, ApiKeyId, CommandId, TenantId},
     timestamp::Timestamp,
 };
 
 use super::StoreError;
 use crate::{
     actor::Stamp,
-    api_client::{ApiClient, Caller, Scopes},
+    api_client::{ApiClient, ApiKeyRecord, Applications, Caller, NewApiKey, Scopes},
     digest::Digest,
 };
 
@@ -24,34 +24,94 @@ pub struct CreateApiClient {
     pub name: String,
     /// What it may do.
     pub scopes: Scopes,
-    /// The first key's id.
-    pub key_id: ApiKeyId,
-    /// The first key's digest.
-    pub key_digest: Digest,
-    /// The first key's end.
-    pub key_expires_at: Option<Timestamp>,
+    /// What it may ask approvals for.
+    pub applications: Option<Applications>,
+    /// The first key.
+    pub key: NewApiKey,
 }
 
-/// What came of a revocation.
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateApiClientOutcome {
+    /// It exists.
+    Created,
+    /// The key is, or was, a client's on this server: nothing was made.
+    KeyKnown,
+}
+
+/// Gives an API client one more key. Event: `api_client.key_added`.
+#[derive(Debug, Clone)]
+pub struct AddApiKey {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// The client.
+    pub client_id: ApiClientId,
+    /// The key.
+    pub key: NewApiKey,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddApiKeyOutcome {
+    /// It may be used.
+    Added,
+    /// The client has [`crate::api_client::MAX_LIVE_KEYS`] of this sort: revoke one first.
+    TooMany,
+    /// The key is, or was, a client's on this server.
+    KeyKnown,
+    /// No such client in this tenant, or it is revoked.
+    NotFound,
+}
+
+/// What came of a revocation, of a client or of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeApiClientOutcome {
-    /// From the commit on its keys are refused on every node.
+    /// From the commit on it is refused on every node.
     Revoked,
     /// It was revoked before.
     AlreadyRevoked,
-    /// No such client in this tenant.
+    /// No such client in this tenant, or no such key of it.
     NotFound,
+}
+
+/// A proof by which an API client changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpendProof {
+    /// Remembered by the row: a command that is run again finds its own.
+    pub command_id: CommandId,
+    /// The client's organisation.
+    pub tenant_id: TenantId,
+    /// The client.
+    pub client_id: ApiClientId,
+    /// The proof's own id.
+    pub jti: String,
+    /// From then on its `iat` refuses it.
+    pub expires_at: Timestamp,
 }
 
 /// API clients.
 #[async_trait]
 pub trait ApiClients: Send + Sync {
     /// Makes an API client.
-    async fn create_api_client(&self, command: CreateApiClient) -> Result<(), StoreError>;
+    async fn create_api_client(&self, command: CreateApiClient) -> Result<CreateApiClientOutcome, StoreError>;
     /// The tenant's API clients, oldest first, revoked ones included.
     async fn api_clients(&self, tenant_id: TenantId) -> Result<Vec<ApiClient>, StoreError>;
     /// Revokes a client with all its keys. Event: `api_client.revoked`.
     async fn revoke_api_client(&self, stamp: Stamp, id: ApiClientId) -> Result<RevokeApiClientOutcome, StoreError>;
-    /// Who holds the key with this digest: `None` if it is unknown, expired or revoked at `now`. Never cached.
+    /// Gives a client one more key.
+    async fn add_api_key(&self, command: AddApiKey) -> Result<AddApiKeyOutcome, StoreError>;
+    /// A client's keys, oldest first, revoked ones included.
+    async fn api_keys(&self, tenant_id: TenantId, client_id: ApiClientId) -> Result<Vec<ApiKeyRecord>, StoreError>;
+    /// Revokes one key of a client; its others stay. Event: `api_client.key_revoked`.
+    async fn revoke_api_key(
+        &self,
+        stamp: Stamp,
+        client_id: ApiClientId,
+        key_id: ApiKeyId,
+    ) -> Result<RevokeApiClientOutcome, StoreError>;
+    /// Who holds the key with this digest (see [`crate::api_client::Credential`]): `None` if it is unknown, expired or
+    /// revoked at `now`. Never cached.
     async fn authenticate(&self, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError>;
+    /// Spends a proof, durably and on all nodes at once: `false` if it was spent before.
+    async fn spend_proof(&self, command: SpendProof) -> Result<bool, StoreError>;
 }

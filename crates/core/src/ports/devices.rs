@@ -18,6 +18,7 @@ use crate::{
     device::{DeviceRecord, StatusChange, StoredKey},
     digest::Digest,
     event::EventKind,
+    policy::devices::DeviceStanding,
 };
 
 /// How a device is called.
@@ -175,6 +176,12 @@ pub trait Devices: Send + Sync {
         filter: DeviceFilter,
         page: PageRequest<DeviceId>,
     ) -> Result<Vec<DeviceRecord>, StoreError>;
+    /// How the tenant's active approval devices stand, newest first.
+    async fn device_standings(
+        &self,
+        tenant_id: TenantId,
+        page: PageRequest<DeviceId>,
+    ) -> Result<Vec<DeviceStanding>, StoreError>;
     /// Suspends, resumes, revokes, deregisters.
     async fn change_device_status(&self, command: ChangeDeviceStatus) -> Result<ChangeDeviceStatusOutcome, StoreError>;
     /// Replaces the push channel.

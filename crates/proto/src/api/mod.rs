@@ -8,6 +8,8 @@ pub mod devices;
 pub mod enrollments;
 pub mod events;
 pub mod meta;
+pub mod policy;
+pub mod reports;
 pub mod users;
 
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ pub use self::device::{
 };
 pub use self::server::{
     BindingClaims, ChallengeClaims, ChallengeContext, ChallengeTenant, ChallengeUser, ChallengeVerification,
-    ConfirmationKey, Detail, ResultClaims, ResultVerification,
+    ConfirmationKey, Detail, PolicyClaims, ResultClaims, ResultVerification,
 };
 use super::Kind;
 

@@ -6,8 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use p256::{elliptic_curve::sec1::ToSec1Point as _, pkcs8::DecodePublicKey as _};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::base64url;
@@ -80,6 +80,15 @@ impl PublicKey {
         Self::from_sec1(&sec1)
     }
 
+    /// From PEM (`BEGIN PUBLIC KEY`, RFC 7468 section 13): what `openssl ec -pubout` writes.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] for anything but one public P-256 key.
+    pub fn from_pem(text: &str) -> Result<Self, InvalidKey> {
+        let key = p256::PublicKey::from_public_key_pem(text.trim()).map_err(|_| InvalidKey)?;
+        Self::from_sec1(key.to_sec1_point(false).as_bytes())
+    }
+
     /// The uncompressed SEC 1 form, as the database stores it.
     pub const fn to_sec1(&self) -> [u8; POINT_BYTES] {
         self.sec1
@@ -95,7 +104,7 @@ impl PublicKey {
     pub fn thumbprint(&self) -> Thumbprint {
         let (x, y) = self.coordinates();
         let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        Thumbprint(base64url::encode(Sha256::digest(canonical)))
+        Thumbprint(base64url::encode(super::digest(canonical.as_ref())))
     }
 
     /// Whether `signature` (r‖s, r and s in [1, n−1]) is this key's ECDSA P-256 SHA-256 signature of

@@ -27,6 +27,8 @@ pub enum Kind {
     Challenge,
     /// The server tells how it ended (6.4).
     Result,
+    /// The server tells a device what its organisation asks (5.4).
+    Policy,
 }
 
 /// The header member that names the signing key.
@@ -40,7 +42,7 @@ pub enum KeyMember {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Registration,
         Self::Proof,
         Self::Response,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Binding,
         Self::Challenge,
         Self::Result,
+        Self::Policy,
     ];
 
     /// The header's `typ`, compared byte for byte.
@@ -70,6 +73,7 @@ impl Kind {
             Self::Binding => "countersign-binding+jwt",
             Self::Challenge => "countersign-challenge+jwt",
             Self::Result => "countersign-result+jwt",
+            Self::Policy => "countersign-policy+jwt",
         }
     }
 
@@ -86,13 +90,14 @@ impl Kind {
             | Self::ClientProof
             | Self::Binding
             | Self::Challenge
-            | Self::Result => KeyMember::Kid,
+            | Self::Result
+            | Self::Policy => KeyMember::Kid,
         }
     }
 
     /// Whether the server signs it.
     pub const fn is_signed_by_server(self) -> bool {
-        matches!(self, Self::Binding | Self::Challenge | Self::Result)
+        matches!(self, Self::Binding | Self::Challenge | Self::Result | Self::Policy)
     }
 
     /// The longest token in bytes: 8 KiB from a device or API client, 16 KiB from the server.

@@ -37,6 +37,14 @@ pub use self::token::{HeaderKey, Unverified, Verified};
 
 /// b64u SHA-256 of an artefact's exact text, as `challenge_sha256` carries it (protocol 7.1).
 pub fn sha256(text: impl AsRef<[u8]>) -> String {
-    use sha2::Digest;
-    base64url::encode(sha2::Sha256::digest(text.as_ref()))
+    base64url::encode(digest(text.as_ref()))
+}
+
+/// SHA-256 by the library that verifies the signatures: on processors without instructions for it, twice as fast as
+/// one in plain Rust.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    let computed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.copy_from_slice(computed.as_ref());
+    digest
 }

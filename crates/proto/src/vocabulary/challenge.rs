@@ -204,6 +204,40 @@ impl TryFrom<String> for ChallengeReason {
     }
 }
 
+/// What is remarkable about a decision (protocol 6.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum ChallengeFlag {
+    /// The approve came faster than a person reads: within 400 ms of the device's first fetch.
+    FastApproval,
+}
+
+impl Word for ChallengeFlag {
+    const ALL: &'static [Self] = &[Self::FastApproval];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::FastApproval => "fast_approval",
+        }
+    }
+}
+
+impl FromStr for ChallengeFlag {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find(text)
+    }
+}
+
+impl TryFrom<String> for ChallengeFlag {
+    type Error = UnknownWord;
+
+    fn try_from(text: String) -> Result<Self, UnknownWord> {
+        find(&text)
+    }
+}
+
 /// How a person proves to look at the sign-in that is approved (protocol 6.1, 6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{UnknownWord, Word, find};
 
 /// What a device runs on (protocol 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum Platform {
     /// iOS or iPadOS.

@@ -1,24 +1,27 @@
-//! `countersign api-client create|list|revoke`.
+//! `countersign api-client create|list|revoke|add-key|list-keys|revoke-key`. What is done to keys is in [`keys`].
 
-use std::process::ExitCode;
+mod keys;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use countersign_core::{
-    api_client::{ApiKey, Scopes},
+    api_client::{ApiKey, Applications, Scopes, check_applications},
     entropy::new_id,
-    ports::api_clients::{CreateApiClient, RevokeApiClientOutcome},
+    ports::api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
     text::Checker,
 };
 use countersign_proto::ids::ApiClientId;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use self::keys::{NewKey, make_key};
 use super::{CliError, Context, Desk, say};
 use crate::app::DEFAULT_TENANT;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an API client; its key is shown once.
+    /// Make an API client; its key is shown once. With a public key it has no such key, and signs its requests.
     Create {
         /// What operators call it.
         #[arg(long)]
@@ -33,6 +36,12 @@ pub enum Command {
         /// The key's life in days; without end if absent.
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         expires_in_days: Option<u16>,
+        /// Comma-separated: the applications that it may ask approvals for; all if absent.
+        #[arg(long)]
+        applications: Option<String>,
+        /// A public P-256 key, as a JWK or in PEM, with which it signs its requests (`ClientProof`).
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
     },
     /// List API clients, revoked ones included.
     List {
@@ -48,6 +57,38 @@ pub enum Command {
         #[arg(long, default_value = DEFAULT_TENANT)]
         tenant: String,
     },
+    /// Give an API client one more key: at most two of a sort, so that the next one is there before the old one goes.
+    AddKey {
+        /// The client's id.
+        id: String,
+        /// The tenant's slug.
+        #[arg(long, default_value = DEFAULT_TENANT)]
+        tenant: String,
+        /// The key's life in days; without end if absent.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        expires_in_days: Option<u16>,
+        /// A public P-256 key, as a JWK or in PEM; without it a secret one is made and shown once.
+        #[arg(long, value_name = "FILE")]
+        public_key: Option<PathBuf>,
+    },
+    /// List an API client's keys, revoked ones included; never a secret.
+    ListKeys {
+        /// The client's id.
+        id: String,
+        /// The tenant's slug.
+        #[arg(long, default_value = DEFAULT_TENANT)]
+        tenant: String,
+    },
+    /// Revoke one key of an API client: from the moment this returns it is refused on every node.
+    RevokeKey {
+        /// The client's id.
+        id: String,
+        /// The key's id.
+        key: String,
+        /// The tenant's slug.
+        #[arg(long, default_value = DEFAULT_TENANT)]
+        tenant: String,
+    },
 }
 
 /// Runs it.
@@ -57,27 +98,59 @@ pub enum Command {
 pub async fn run(context: &Context, command: Command) -> Result<ExitCode, CliError> {
     let desk = Desk::open(context).await?;
     match command {
-        Command::Create { name, scopes, tenant, expires_in_days } => {
-            let created = create(&desk, &name, &scopes, &tenant, expires_in_days).await?;
-            let object = json!({
-                "client_id": created.id, "name": created.name, "tenant": tenant,
-                "scopes": created.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
-                "api_key": created.key.reveal(),
-            });
-            let text = format!(
-                "API client {} ({})\nscopes: {}\nkey, shown only now: {}",
-                created.name,
-                created.id,
-                created.scopes,
-                created.key.reveal()
-            );
-            say(context, &object, &text);
+        Command::Create { name, scopes, tenant, expires_in_days, applications, public_key } => {
+            let applications = applications.as_deref().map(read_applications).transpose()?;
+            let key = make_key(&desk, public_key.as_deref(), expires_in_days)?;
+            let created = create_with(&desk, &name, &scopes, &tenant, applications.clone(), &key).await?;
+            show_created(context, &created, &tenant, applications.as_ref(), &key);
         }
         Command::List { tenant } => list(context, &desk, &tenant).await?,
         Command::Revoke { id, tenant } => revoke(context, &desk, &id, &tenant).await?,
+        Command::AddKey { id, tenant, expires_in_days, public_key } => {
+            let key = make_key(&desk, public_key.as_deref(), expires_in_days)?;
+            keys::add(context, &desk, read_id(&id)?, &tenant, key).await?;
+        }
+        Command::ListKeys { id, tenant } => keys::list(context, &desk, read_id(&id)?, &tenant).await?,
+        Command::RevokeKey { id, key, tenant } => keys::revoke(context, &desk, read_id(&id)?, &key, &tenant).await?,
     }
     desk.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_id(id: &str) -> Result<ApiClientId, CliError> {
+    id.parse().map_err(|_| not_found(&id))
+}
+
+fn read_applications(list: &str) -> Result<Applications, CliError> {
+    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    check_applications("--applications", names).map_err(|errors| CliError::Failed(super::first(&errors)))
+}
+
+fn show_created(
+    context: &Context,
+    created: &CreatedClient,
+    tenant: &str,
+    applications: Option<&Applications>,
+    key: &NewKey,
+) {
+    let scopes: Vec<_> = created.scopes.iter().map(|scope| scope.as_str()).collect();
+    let mut object = json!({"client_id": created.id, "name": created.name, "tenant": tenant, "scopes": scopes});
+    let mut text = format!("API client {} ({})\nscopes: {}", created.name, created.id, created.scopes);
+    if let Some(applications) = applications {
+        object["applications"] = json!(applications);
+        text = format!("{text}\napplications: {}", applications.iter().cloned().collect::<Vec<_>>().join(", "));
+    }
+    if let (Value::Object(object), Value::Object(shown)) = (&mut object, key.show()) {
+        object.extend(shown);
+    }
+    say(context, &object, &format!("{text}\n{}", key.text()));
+}
+
+/// An API client that was made.
+struct CreatedClient {
+    id: ApiClientId,
+    name: String,
+    scopes: Scopes,
 }
 
 /// An API client with its key, which nothing keeps.
@@ -92,7 +165,7 @@ pub struct Created {
     pub key: ApiKey,
 }
 
-/// Makes an API client.
+/// Makes an API client with an API key, for all applications.
 ///
 /// # Errors
 /// [`CliError`].
@@ -103,6 +176,20 @@ pub async fn create(
     tenant: &str,
     expires_in_days: Option<u16>,
 ) -> Result<Created, CliError> {
+    let secret = ApiKey::generate(desk.entropy());
+    let key = NewKey::secret(desk, secret.clone(), expires_in_days);
+    let CreatedClient { id, name, scopes } = create_with(desk, name, scopes, tenant, None, &key).await?;
+    Ok(Created { id, name, scopes, key: secret })
+}
+
+async fn create_with(
+    desk: &Desk,
+    name: &str,
+    scopes: &str,
+    tenant: &str,
+    applications: Option<Applications>,
+    key: &NewKey,
+) -> Result<CreatedClient, CliError> {
     let mut checker = Checker::default();
     let name = checker.text("--name", name, 1, 128);
     checker.finish().map_err(|errors| CliError::Failed(super::first(&errors)))?;
@@ -111,20 +198,19 @@ pub async fn create(
         return Err(CliError::Failed("--scopes must name at least one scope".to_owned()));
     }
     let tenant = desk.tenant(tenant).await?;
-    let now = desk.now();
-    let key = ApiKey::generate(desk.entropy());
-    let id = new_id(now, desk.entropy());
+    let id = new_id(desk.now(), desk.entropy());
     let command = CreateApiClient {
         stamp: desk.stamp(tenant.id),
         id,
         name: name.clone(),
         scopes: scopes.clone(),
-        key_id: new_id(now, desk.entropy()),
-        key_digest: key.digest(),
-        key_expires_at: expires_in_days.map(|days| now.plus_seconds(i64::from(days) * 86_400)),
+        applications,
+        key: key.stored(),
     };
-    desk.store.create_api_client(command).await?;
-    Ok(Created { id, name, scopes, key })
+    match desk.store.create_api_client(command).await? {
+        CreateApiClientOutcome::Created => Ok(CreatedClient { id, name, scopes }),
+        CreateApiClientOutcome::KeyKnown => Err(keys::known()),
+    }
 }
 
 async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliError> {
@@ -141,8 +227,12 @@ async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliErr
         .iter()
         .map(|client| {
             let scopes: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
-            json!({"client_id": client.id, "name": client.name, "scopes": scopes, "created_at": client.created_at,
-                "revoked": client.revoked_at.is_some()})
+            let mut object = json!({"client_id": client.id, "name": client.name, "scopes": scopes,
+                "created_at": client.created_at, "revoked": client.revoked_at.is_some()});
+            if let Some(applications) = &client.applications {
+                object["applications"] = json!(applications);
+            }
+            object
         })
         .collect();
     say(context, &json!({"api_clients": objects}), &lines.join("\n"));
@@ -150,7 +240,7 @@ async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliErr
 }
 
 async fn revoke(context: &Context, desk: &Desk, id: &str, tenant: &str) -> Result<(), CliError> {
-    let id: ApiClientId = id.parse().map_err(|_| not_found(&id))?;
+    let id = read_id(id)?;
     end(desk, id, tenant).await?;
     say(context, &json!({"client_id": id, "revoked": true}), &format!("API client {id} is revoked"));
     Ok(())

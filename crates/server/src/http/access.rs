@@ -1,14 +1,14 @@
 //! Who calls: decided before a handler runs, by the operation's row in [`super::operations`].
 //!
-//! Fails closed: a route without a row is refused. API keys are looked up at each request, never cached, so that
-//! a revoked key is refused on every node once the revoke has returned.
+//! Fails closed: a route without a row is refused. Keys are looked up at each request, never cached, so that a revoked
+//! key is refused on every node once the revoke has returned. Signed requests are read in [`super::client_proof`].
 
 use std::sync::Arc;
 
 use axum::{
     body::Body,
     extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State},
-    http::{HeaderMap, Response, header, request::Parts},
+    http::{Response, header, request::Parts},
     middleware::Next,
     response::IntoResponse as _,
 };
@@ -16,10 +16,12 @@ use countersign_core::{
     actor::{Actor, Stamp},
     api_client::{ApiKey, Caller, Scope},
     digest::Digest,
+    policy::Policy,
 };
 use countersign_proto::{problem::ProblemType, timestamp::Timestamp};
 
 use super::{
+    client_proof,
     device_api::proof::{self, ProvenDevice},
     operations::{Access, Operation},
     problem::{ApiError, ApiResult, unauthenticated},
@@ -51,7 +53,19 @@ impl ApiCaller {
     /// # Errors
     /// 401.
     pub async fn reauthenticate(&self, app: &App) -> ApiResult<()> {
-        app.store.authenticate(self.key, app.now()).await?.map(|_| ()).ok_or_else(unauthenticated)
+        let caller = app.store.authenticate(self.key, app.now()).await?.ok_or_else(unauthenticated)?;
+        if caller.has_shown_enough() { Ok(()) } else { Err(client_proof::required()) }
+    }
+
+    /// Whether this caller may ask approvals for an application under this policy, in the way in which it called.
+    ///
+    /// # Errors
+    /// 403 `application-not-allowed`; 401 `client-proof-required` if the application's profile asks for a signature.
+    pub fn require_application(&self, policy: &Policy, application: Option<&str>) -> ApiResult<()> {
+        if !self.caller.may_ask_for(application) {
+            return Err(ApiError::new(ProblemType::ApplicationNotAllowed));
+        }
+        if self.caller.has_shown_enough_for(policy, application) { Ok(()) } else { Err(client_proof::required()) }
     }
 
     /// Whether the caller holds a scope, for operations that show more to some.
@@ -63,23 +77,24 @@ impl ApiCaller {
 /// Runs before every handler.
 pub async fn authorize(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
-    match admit(&app, &mut parts).await {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+    match admit(&app, &mut parts, body).await {
+        Ok(body) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => error.into_response(),
     }
 }
 
-async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
+async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<Body> {
     let path = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
     // A known path under another method has no row: axum's own 405, with `Allow`, follows.
     let Some(operation) = Operation::find(&parts.method, path) else {
         let is_known_path = super::operations::ALL.iter().any(|operation| operation.path == path);
-        return if is_known_path { Ok(()) } else { Err(ApiError::internal("a route without an operation")) };
+        return if is_known_path { Ok(body) } else { Err(ApiError::internal("a route without an operation")) };
     };
     match operation.access {
         Access::Public | Access::Artefact(_) => {}
         Access::Client(scopes) => {
-            let (caller, key) = authenticate(app, &parts.headers).await?;
+            let (caller, key);
+            (caller, key, body) = authenticate(app, parts, body).await?;
             if !scopes.iter().any(|scope| caller.scopes.allow(*scope)) {
                 let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
                 return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(" or ")));
@@ -93,17 +108,22 @@ async fn admit(app: &Arc<App>, parts: &mut Parts) -> ApiResult<()> {
         }
     }
     // An id that is not even text is as unknown as any other; axum's own refusal would be no problem document.
-    RawPathParams::from_request_parts(parts, app).await.map(|_| ()).map_err(|_| ApiError::not_found())
+    RawPathParams::from_request_parts(parts, app).await.map(|_| body).map_err(|_| ApiError::not_found())
 }
 
-async fn authenticate(app: &App, headers: &HeaderMap) -> ApiResult<(Caller, Digest)> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+/// Who calls, and what it is looked up by. The body goes through: a signature covers it, too.
+async fn authenticate(app: &App, parts: &Parts, body: Body) -> ApiResult<(Caller, Digest, Body)> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     // Two headers could be read differently by a proxy in front: refused.
     let (Some(value), None) = (values.next(), values.next()) else { return Err(unauthenticated()) };
-    let token = value.to_str().ok().and_then(|value| strip_scheme(value, "Bearer"));
-    let key = token.and_then(ApiKey::parse).ok_or_else(unauthenticated)?.digest();
-    let caller = app.store.authenticate(key, app.now()).await?.ok_or_else(unauthenticated)?;
-    Ok((caller, key))
+    let value = value.to_str().map_err(|_| unauthenticated())?;
+    if let Some(proof) = strip_scheme(value, "ClientProof") {
+        return client_proof::verify(app, parts, body, proof).await;
+    }
+    let key = strip_scheme(value, "Bearer").and_then(ApiKey::parse).ok_or_else(unauthenticated)?.digest();
+    let caller = app.store.authenticate(key, app.now()).await?.filter(|caller| caller.public_key.is_none());
+    let caller = caller.ok_or_else(unauthenticated)?;
+    if caller.has_shown_enough() { Ok((caller, key, body)) } else { Err(client_proof::required()) }
 }
 
 /// The credentials after a scheme, whose name is case-insensitive (RFC 9110 §11.1).

@@ -3,7 +3,7 @@
 //! A body that is too large is read on to 1 MiB before the answer, so that the client gets the problem rather
 //! than a reset connection. Nothing here knows what a member means.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -12,7 +12,7 @@ use axum::{
 };
 use countersign_core::digest::Digest;
 use countersign_proto::{
-    json::{self, ReadError},
+    json::{self, Malformed, ReadError},
     problem::ProblemType,
 };
 use futures_util::StreamExt as _;
@@ -44,14 +44,41 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for StrictJson<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         require_media_type(request.headers(), "application/json")?;
         let bytes = read(app, request.into_body(), MAX_JSON_BYTES).await?;
-        let value = json::from_slice(&bytes).map_err(|error| match error {
-            ReadError::Malformed(malformed) => {
-                ApiError::new(ProblemType::MalformedRequest).saying(malformed.to_string())
-            }
-            ReadError::WrongShape(shape) => ApiError::invalid(&shape.pointer, &shape.detail),
-        })?;
-        Ok(Self { value, digest: Digest::of(&bytes) })
+        Ok(Self { value: parse(&bytes)?, digest: Digest::of(&bytes) })
     }
+}
+
+/// The same, where it matters whether a member that has a default was given.
+#[derive(Debug)]
+pub struct StrictJsonWithMembers<T> {
+    /// The body.
+    pub value: T,
+    /// The names of the members that were given.
+    pub members: BTreeSet<String>,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for StrictJsonWithMembers<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        require_media_type(request.headers(), "application/json")?;
+        let bytes = read(app, request.into_body(), MAX_JSON_BYTES).await?;
+        let value = parse(&bytes)?;
+        let given = json::parse_object(&bytes).map_err(|malformed| malformed_request(&malformed))?;
+        let members = given.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default();
+        Ok(Self { value, members })
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    json::from_slice(bytes).map_err(|error| match error {
+        ReadError::Malformed(malformed) => malformed_request(&malformed),
+        ReadError::WrongShape(shape) => ApiError::invalid(&shape.pointer, &shape.detail),
+    })
+}
+
+fn malformed_request(malformed: &Malformed) -> ApiError {
+    ApiError::new(ProblemType::MalformedRequest).saying(malformed.to_string())
 }
 
 /// A device's artefact: the whole body.
@@ -90,7 +117,11 @@ fn require_media_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError>
     Err(ApiError::new(ProblemType::UnsupportedMediaType).saying(format!("Send `Content-Type: {wanted}`.")))
 }
 
-async fn read(app: &App, body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// The whole body.
+///
+/// # Errors
+/// 400, 408, 413; 503 if too much is worked on by the time it has arrived.
+pub async fn read(app: &App, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     // Whoever sends slowly keeps nobody out.
     let aside = app.admission.aside();
     let bytes = tokio::time::timeout(BODY_TIMEOUT, collect(body, limit))

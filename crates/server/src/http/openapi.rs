@@ -28,15 +28,15 @@ pub fn head() -> OpenApi {
         .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
         .build();
     let bearer = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("csk_…").build());
-    let proof = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
-        "Authorization",
-        "`DeviceProof <countersign-proof+jwt>`",
-    )));
+    let signed = |description: &str| {
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("Authorization", description)))
+    };
     let components = ComponentsBuilder::new()
         .schema(Problem::name(), <Problem as utoipa::PartialSchema>::schema())
         .schema("FieldError", <countersign_proto::problem::FieldError as utoipa::PartialSchema>::schema())
         .security_scheme("api_key", bearer)
-        .security_scheme("device_proof", proof)
+        .security_scheme("client_proof", signed("`ClientProof <countersign-client-proof+jwt>`"))
+        .security_scheme("device_proof", signed("`DeviceProof <countersign-proof+jwt>`"))
         .build();
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
@@ -70,8 +70,11 @@ fn describe(target: &mut PathOperation, operation: &Operation) {
     target.security = Some(match operation.access {
         Access::Public | Access::Artefact(_) => Vec::new(),
         Access::DeviceProof => vec![SecurityRequirement::new("device_proof", Vec::<String>::new())],
-        // One requirement per scope: any of them will do.
-        Access::Client(scopes) => scopes.iter().map(|scope| requirement(*scope)).collect(),
+        // One requirement per scope and way of showing who one is: any of them will do.
+        Access::Client(scopes) => {
+            let of_scope = |scope: &Scope| ["api_key", "client_proof"].map(|name| requirement(name, *scope));
+            scopes.iter().flat_map(of_scope).collect()
+        }
     });
     let problems = operation.all_problems();
     let mut statuses: Vec<u16> = problems.iter().map(|problem| problem.spec().status).collect();
@@ -83,8 +86,8 @@ fn describe(target: &mut PathOperation, operation: &Operation) {
     }
 }
 
-fn requirement(scope: Scope) -> SecurityRequirement {
-    SecurityRequirement::new("api_key", [scope.as_str()])
+fn requirement(name: &str, scope: Scope) -> SecurityRequirement {
+    SecurityRequirement::new(name, [scope.as_str()])
 }
 
 fn problem_response(kinds: &[ProblemType]) -> utoipa::openapi::Response {

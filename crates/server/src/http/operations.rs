@@ -49,6 +49,7 @@ const USERS_WRITE: Access = Access::Client(&[Scope::UsersWrite]);
 const DEVICES_READ: Access = Access::Client(&[Scope::DevicesRead]);
 const DEVICES_WRITE: Access = Access::Client(&[Scope::DevicesWrite]);
 const AUDIT: Access = Access::Client(&[Scope::AuditRead]);
+const ADMIN: Access = Access::Client(&[Scope::Admin]);
 
 /// All of them.
 #[rustfmt::skip]
@@ -73,11 +74,15 @@ pub const ALL: &[Operation] = &[
     op(Method::GET, "/v1/challenges/{id}", "challenges.show", CHALLENGES_OR_AUDIT, &[P::InvalidRequest, P::NotFound]),
     op(Method::GET, "/v1/challenges/{id}/events", "challenges.watch", CHALLENGES_OR_AUDIT, &[P::NotFound]),
     op(Method::POST, "/v1/challenges/{id}/cancel", "challenges.cancel", CHALLENGES, &[P::NotFound, P::ChallengeClosed]),
+    op(Method::POST, "/v1/challenges/{id}/code", "challenges.code", CHALLENGES,
+        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::NotAwaitingCode, P::ChallengeClosed, P::UserLocked]),
 
     op(Method::GET, "/v1/users", "users.list", USERS_READ, &[P::InvalidRequest]),
     op(Method::GET, "/v1/users/{id}", "users.show", USERS_READ, &[P::NotFound]),
     op(Method::GET, "/v1/users/{id}/devices", "users.devices", DEVICES_READ, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/users/{id}/unlock", "users.unlock", USERS_WRITE, &[P::NotFound]),
+    op(Method::POST, "/v1/users/{id}/report", "users.report", USERS_WRITE, &[P::InvalidRequest, P::NotFound]),
+    op(Method::DELETE, "/v1/users/{id}/report", "users.clear_report", USERS_WRITE, &[P::NotFound]),
 
     op(Method::GET, "/v1/devices", "devices.list", DEVICES_READ, &[P::InvalidRequest]),
     op(Method::GET, "/v1/devices/{id}", "devices.show", DEVICES_READ, &[P::NotFound]),
@@ -88,16 +93,25 @@ pub const ALL: &[Operation] = &[
         &[P::NotFound, P::DeviceStatusConflict, P::DeviceNotReachable, P::TooManyRequests]),
     op(Method::GET, "/v1/devices/{id}/test-push/{test_id}", "devices.show_test_push", DEVICES_READ, &[P::NotFound]),
 
+    op(Method::GET, "/v1/policy", "policy.show", AUDIT, &[P::InvalidRequest, P::NotFound]),
+    op(Method::PUT, "/v1/policy", "policy.set", ADMIN, &[P::InvalidRequest, P::PolicyVersionConflict]),
+    op(Method::PUT, "/v1/policy/applications/{name}", "policy.set_application", ADMIN, &[P::InvalidRequest, P::PolicyVersionConflict]),
+    op(Method::GET, "/v1/policy/applications/{name}", "policy.show_application", AUDIT, &[P::NotFound]),
+    op(Method::DELETE, "/v1/policy/applications/{name}", "policy.remove_application", ADMIN, &[P::PolicyVersionConflict]),
+    op(Method::POST, "/v1/policy/dry-run", "policy.dry_run", ADMIN, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/reports/at-risk", "reports.at_risk", DEVICES_READ, &[P::InvalidRequest]),
+
     op(Method::GET, "/v1/events", "events.list", AUDIT, &[P::InvalidRequest]),
 
     op(Method::POST, "/v1/device/registrations", "device_api.register", Access::Artefact(Kind::Registration),
         &[P::InvalidRequest, P::EnrollmentNotFound, P::KeyAlreadyRegistered, P::TooManyDevices]),
     op(Method::GET, "/v1/device", "device_api.own", Access::DeviceProof, &[]),
+    op(Method::GET, "/v1/device/policy", "device_api.policy", Access::DeviceProof, &[]),
     op(Method::GET, "/v1/device/challenges", "device_api.pending", Access::DeviceProof, &[P::InvalidRequest]),
     op(Method::GET, "/v1/device/challenges/{id}", "device_api.fetch", Access::DeviceProof, &[P::NotFound, P::ChallengeGone]),
     op(Method::POST, "/v1/device/challenges/{id}/response", "device_api.respond", Access::Artefact(Kind::Response),
         &[P::InvalidRequest, P::NotFound, P::ChallengeClosed, P::ChallengeMismatch, P::UserVerificationRequired,
-          P::UserLocked, P::NumberMismatch]),
+          P::UserLocked, P::NumberMismatch, P::AwaitingCode, P::ApprovedTooFast]),
     op(Method::PUT, "/v1/device/push", "device_api.update_push", Access::Artefact(Kind::PushUpdate), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/deregistration", "device_api.deregister", Access::Artefact(Kind::Deregistration), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/notices/{id}/dispute", "device_api.dispute", Access::Artefact(Kind::Dispute),
@@ -114,7 +128,10 @@ impl Operation {
 
     /// Whether it reads a body of JSON.
     pub fn takes_json(&self) -> bool {
-        matches!(self.id, "enrollments.create" | "enrollments.confirm" | "challenges.create")
+        matches!(
+            self.id,
+            "enrollments.create" | "enrollments.confirm" | "challenges.create" | "challenges.code" | "users.report"
+        )
     }
 
     /// All problems that it may answer, those of its access and body included, sorted by status.
@@ -122,7 +139,7 @@ impl Operation {
         let mut all = self.problems.to_vec();
         all.extend_from_slice(match self.access {
             Access::Public => &[],
-            Access::Client(_) => &[P::Unauthenticated, P::InsufficientScope],
+            Access::Client(_) => &[P::Unauthenticated, P::ClientProofRequired, P::ClockSkew, P::InsufficientScope],
             Access::DeviceProof => &[P::InvalidDeviceSignature, P::ClockSkew, P::DeviceNotActive],
             Access::Artefact(Kind::Registration) => &[
                 P::InvalidDeviceSignature,

@@ -58,6 +58,16 @@ impl ApiError {
         self.0.kind
     }
 
+    /// Its words.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// The members at fault.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.0.errors
+    }
+
     /// With other words; safe to show, without anything of the sender's.
     #[must_use]
     pub fn saying(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -243,11 +253,13 @@ impl From<PolicyRefusal> for ApiError {
         let detail = refusal.to_string();
         match refusal {
             PolicyRefusal::ModeBelowFloor
+            | PolicyRefusal::ModeBelowRisk
             | PolicyRefusal::DigitsBelowFloor
+            | PolicyRefusal::TtlBelowFloor
             | PolicyRefusal::UserVerificationBelowFloor => Self::new(ProblemType::BelowPolicyFloor).saying(detail),
             PolicyRefusal::InvalidDigits => Self::invalid("/verification/digits", &detail),
             PolicyRefusal::InvalidTtl => Self::invalid("/ttl_seconds", &detail),
-            PolicyRefusal::ModeUnavailable => Self::invalid("/verification/mode", &detail),
+            PolicyRefusal::RiskRefused => Self::new(ProblemType::RiskRefused),
         }
     }
 }
@@ -263,6 +275,7 @@ pub fn obstacle(obstacle: Obstacle, now: Timestamp) -> ApiError {
             Refusal::NotFound => ApiError::not_found(),
             Refusal::ChallengeMismatch => ApiError::new(ProblemType::ChallengeMismatch),
             Refusal::UserVerificationRequired => ApiError::new(ProblemType::UserVerificationRequired),
+            Refusal::ApprovedTooFast => ApiError::new(ProblemType::ApprovedTooFast),
             Refusal::NumberMissing | Refusal::NumberMalformed | Refusal::NumberNotDue => {
                 ApiError::invalid("/number", &refusal.to_string())
             }
@@ -272,7 +285,7 @@ pub fn obstacle(obstacle: Obstacle, now: Timestamp) -> ApiError {
 }
 
 /// 423, with the time that is left.
-fn user_locked(until: Timestamp, now: Timestamp) -> ApiError {
+pub fn user_locked(until: Timestamp, now: Timestamp) -> ApiError {
     let problem = ApiError::new(ProblemType::UserLocked).with("locked_until", until.to_string());
     // A lock without end has no time to wait for; a day keeps well-behaved clients from asking.
     let seconds = until.millis_since(now).div_ceil(1000).clamp(1, 86_400);
@@ -287,6 +300,7 @@ pub fn lost(outcome: &DecideOutcome, now: Timestamp) -> Option<ApiError> {
         DecideOutcome::DeviceNotActive(status) => Some(ApiError::device_not_active(*status)),
         DecideOutcome::StaleKey => Some(ApiError::invalid_signature("stale_key")),
         DecideOutcome::Locked(until) => Some(user_locked(*until, now)),
+        DecideOutcome::AwaitingCode => Some(ApiError::new(ProblemType::AwaitingCode)),
         DecideOutcome::NotFound => Some(ApiError::not_found()),
     }
 }

@@ -7,8 +7,8 @@ use countersign_proto::problem::ProblemType;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    access, challenges, device_api, devices, enrollments, events, layers, meta, openapi, problem::ApiError, state::App,
-    users,
+    access, challenges, device_api, devices, enrollments, events, layers, meta, openapi, policy,
+    problem::ApiError, reports, state::App, users,
 };
 
 /// Every route, without state: for OpenAPI and for the test that walks it.
@@ -28,19 +28,30 @@ pub fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(challenges::show::handle))
         .routes(routes!(challenges::watch::handle))
         .routes(routes!(challenges::cancel::handle))
+        .routes(routes!(challenges::code::handle))
         .routes(routes!(users::list::handle))
         .routes(routes!(users::show::handle))
         .routes(routes!(users::devices::handle))
         .routes(routes!(users::unlock::handle))
+        .routes(routes!(users::report::handle, users::clear_report::handle))
         .routes(routes!(devices::list::handle))
         .routes(routes!(devices::show::handle, devices::revoke::handle))
         .routes(routes!(devices::suspend::handle))
         .routes(routes!(devices::resume::handle))
         .routes(routes!(devices::test_push::handle))
         .routes(routes!(devices::show_test_push::handle))
+        .routes(routes!(policy::show::handle, policy::set::handle))
+        .routes(routes!(
+            policy::show_application::handle,
+            policy::set_application::handle,
+            policy::remove_application::handle
+        ))
+        .routes(routes!(policy::dry_run::handle))
+        .routes(routes!(reports::at_risk::handle))
         .routes(routes!(events::list::handle))
         .routes(routes!(device_api::register::handle))
         .routes(routes!(device_api::own::handle))
+        .routes(routes!(device_api::policy::handle))
         .routes(routes!(device_api::pending::handle))
         .routes(routes!(device_api::fetch::handle))
         .routes(routes!(device_api::respond::handle))

@@ -1,4 +1,5 @@
-//! API clients and their keys. A key is kept as its digest only.
+//! API clients and their keys. A secret is kept as its digest only; a public key as it is, and found by a digest, too.
+//! What is done to single keys is in `api_clients/keys.rs`, spent proofs are in `api_clients/proofs.rs`.
 //!
 //! Revocation is a barrier: every write on behalf of a client holds a share lock on the client's row (see
 //! `Tx::require_actor`), and revoking updates that row; so once a revocation has returned, no write of the
@@ -7,23 +8,29 @@
 use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
-    api_client::{ApiClient, Caller},
+    api_client::{ApiClient, ApiKeyRecord, Applications, Caller},
     digest::Digest,
     event::{Event, EventKind, Subjects},
     ports::{
         StoreError,
-        api_clients::{ApiClients, CreateApiClient, RevokeApiClientOutcome},
+        api_clients::{
+            AddApiKey, AddApiKeyOutcome, ApiClients, CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome,
+            SpendProof,
+        },
     },
 };
 use countersign_proto::{
-    ids::{ApiClientId, TenantId},
+    ids::{ApiClientId, ApiKeyId, TenantId},
+    jose::PublicKey,
     timestamp::Timestamp,
 };
 
 use serde_json::{Value, json};
 
 use super::{
-    Columns, Database, Outcome, Plain, Row, Tx, dialect, query,
+    Columns, Database, Outcome, Plain, Row, Tx,
+    batch::SetCommand,
+    dialect, query,
     reader::{self, Lookup, NUMBER},
 };
 use crate::{
@@ -32,9 +39,15 @@ use crate::{
     statement::Statement,
 };
 
+#[path = "api_clients/keys.rs"]
+mod keys;
+#[path = "api_clients/proofs.rs"]
+mod proofs;
+
 /// See the module.
 pub(super) struct Statements {
     authenticate: Statement,
+    proofs: proofs::Statements,
 }
 
 impl Statements {
@@ -42,9 +55,9 @@ impl Statements {
         Self {
             authenticate: Statement::new(format!(
                 "-- authenticate
-                SELECT api_keys.id AS key_id, r_number, api_keys.expires_at AS expires_at,
-                    api_clients.id AS client_id, api_clients.scopes AS scopes,
-                    tenants.id AS tenant_id, tenants.name AS tenant_name
+                SELECT api_keys.id AS key_id, r_number, api_keys.expires_at AS expires_at, public_key,
+                    api_clients.id AS client_id, api_clients.scopes AS scopes, applications,
+                    tenants.id AS tenant_id, tenants.name AS tenant_name, client_proof_required
                 FROM {digests} CROSS JOIN api_keys CROSS JOIN api_clients CROSS JOIN tenants
                 WHERE api_keys.digest = r_digest AND api_keys.revoked_at IS NULL
                   AND api_clients.id = api_keys.client_id AND api_clients.tenant_id = api_keys.tenant_id
@@ -52,6 +65,7 @@ impl Statements {
                   AND tenants.id = api_keys.tenant_id AND tenants.disabled_at IS NULL",
                 digests = dialect::row_source(1, CallerOfKey::COLUMNS),
             )),
+            proofs: proofs::Statements::new(),
         }
     }
 }
@@ -88,19 +102,40 @@ impl Lookup for CallerOfKey {
 
 #[async_trait]
 impl ApiClients for Database {
-    async fn create_api_client(&self, command: CreateApiClient) -> Result<(), StoreError> {
+    async fn create_api_client(&self, command: CreateApiClient) -> Result<CreateApiClientOutcome, StoreError> {
         self.write(command).await
     }
 
     async fn api_clients(&self, tenant_id: TenantId) -> Result<Vec<ApiClient>, StoreError> {
         let all = "-- api_clients
-            SELECT id, tenant_id, name, scopes, created_at, revoked_at FROM api_clients
+            SELECT id, tenant_id, name, scopes, applications, created_at, revoked_at FROM api_clients
             WHERE tenant_id = $1 ORDER BY id";
         self.fetch_all(query(all).bind(tenant_id.as_uuid())).await?.iter().map(api_client).collect()
     }
 
     async fn revoke_api_client(&self, stamp: Stamp, id: ApiClientId) -> Result<RevokeApiClientOutcome, StoreError> {
         self.write(RevokeApiClient { stamp, id }).await
+    }
+
+    async fn add_api_key(&self, command: AddApiKey) -> Result<AddApiKeyOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn api_keys(&self, tenant_id: TenantId, client_id: ApiClientId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+        self.fetch_all(keys::of_client(tenant_id, client_id)).await?.iter().map(keys::read).collect()
+    }
+
+    async fn revoke_api_key(
+        &self,
+        stamp: Stamp,
+        client_id: ApiClientId,
+        key_id: ApiKeyId,
+    ) -> Result<RevokeApiClientOutcome, StoreError> {
+        self.write(keys::RevokeApiKey { stamp, client_id, key_id }).await
+    }
+
+    async fn spend_proof(&self, command: SpendProof) -> Result<bool, StoreError> {
+        self.write_in_batch(command, |ask| SetCommand::Spend(Box::new(ask))).await
     }
 
     async fn authenticate(&self, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError> {
@@ -111,34 +146,26 @@ impl ApiClients for Database {
 
 #[async_trait]
 impl Plain for CreateApiClient {
-    type Reply = ();
+    type Reply = CreateApiClientOutcome;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<()>, Failure> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<CreateApiClientOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
-        let tenant_id = self.stamp.tenant_id.as_uuid();
-        let created_at = self.stamp.at.as_millis();
         let client = "-- create_api_client
-            INSERT INTO api_clients (id, tenant_id, name, scopes, created_at) VALUES ($1, $2, $3, $4, $5)";
+            INSERT INTO api_clients (id, tenant_id, name, scopes, applications, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6)";
         let client = query(client)
             .bind(self.id.as_uuid())
-            .bind(tenant_id)
+            .bind(self.stamp.tenant_id.as_uuid())
             .bind(&self.name)
             .bind(self.scopes.to_string())
-            .bind(created_at);
+            .bind(self.applications.as_ref().map(rows::json).transpose()?)
+            .bind(self.stamp.at.as_millis());
         tx.execute(client).await?;
-        let key = "-- create_api_key
-            INSERT INTO api_keys (id, tenant_id, client_id, digest, created_at, expires_at)
-            VALUES ($1, $2, $3, $4, $5, $6)";
-        let key = query(key)
-            .bind(self.key_id.as_uuid())
-            .bind(tenant_id)
-            .bind(self.id.as_uuid())
-            .bind(self.key_digest.as_ref())
-            .bind(created_at)
-            .bind(self.key_expires_at.map(Timestamp::as_millis));
-        tx.execute(key).await?;
+        if !keys::insert(tx, &self.stamp, self.id, &self.key).await? {
+            return Ok(Outcome::Rollback(CreateApiClientOutcome::KeyKnown));
+        }
         tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientCreated, about(self.id))]).await?;
-        Ok(Outcome::Commit(()))
+        Ok(Outcome::Commit(CreateApiClientOutcome::Created))
     }
 }
 
@@ -194,6 +221,7 @@ fn api_client(row: &Row) -> Result<ApiClient, StoreError> {
         tenant_id: columns.id("tenant_id")?,
         name: columns.text("name")?,
         scopes: columns.word("scopes")?,
+        applications: applications(&columns)?,
         created_at: columns.time("created_at")?,
         revoked_at: columns.optional_time("revoked_at")?,
     })
@@ -206,5 +234,19 @@ fn caller(columns: &Columns<'_>) -> Result<Caller, StoreError> {
         client_id: columns.id("client_id")?,
         key_id: columns.id("key_id")?,
         scopes: columns.word("scopes")?,
+        applications: applications(columns)?,
+        public_key: public_key(columns)?,
+        is_proof_required: columns.flag("client_proof_required")?,
     })
+}
+
+/// A list that cannot be read is a fault, never "all of them".
+fn applications(columns: &Columns<'_>) -> Result<Option<Applications>, StoreError> {
+    columns.optional_text("applications")?.map(|_| columns.json("applications")).transpose()
+}
+
+/// A key that is no point on the curve is a fault, never "a secret".
+fn public_key(columns: &Columns<'_>) -> Result<Option<PublicKey>, StoreError> {
+    let bytes: Option<Vec<u8>> = columns.get("public_key")?;
+    bytes.map(|bytes| PublicKey::from_sec1(&bytes).map_err(|_| columns.corrupt("public_key"))).transpose()
 }

@@ -9,6 +9,7 @@ use countersign_core::{
     actor::Stamp,
     ports::{
         StoreError,
+        api_clients::SpendProof,
         challenges::{CloseChallenge, CloseOutcome, CreateChallenge, CreateOutcome, DecideChallenge, DecideOutcome},
         notifications::{ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification},
     },
@@ -46,6 +47,8 @@ impl<C, R> Ask<C, R> {
 
 /// A set-based command.
 pub(super) enum SetCommand {
+    /// Spends an API client's proof.
+    Spend(Box<Ask<SpendProof, bool>>),
     /// Makes a challenge.
     Create(Box<Ask<CreateChallenge, CreateOutcome>>),
     /// Records a response.
@@ -62,6 +65,7 @@ impl SetCommand {
     /// Whether the caller has given up.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
+            Self::Spend(ask) => ask.reply.is_closed(),
             Self::Create(ask) => ask.reply.is_closed(),
             Self::Decide(ask) => ask.reply.is_closed(),
             Self::Close(ask) => ask.reply.is_closed(),
@@ -72,6 +76,7 @@ impl SetCommand {
 
     fn guards(&self) -> Vec<Guard<'_>> {
         match self {
+            Self::Spend(ask) => guards::of_spend(&ask.command),
             Self::Create(ask) => guards::of_create(&ask.command),
             Self::Decide(ask) => guards::of_decide(&ask.command),
             Self::Close(ask) => guards::of_close(&ask.command),
@@ -86,13 +91,15 @@ impl SetCommand {
             Self::Create(ask) => Some(&ask.command.stamp),
             Self::Decide(ask) => Some(&ask.command.stamp),
             Self::Close(ask) => Some(&ask.command.stamp),
-            Self::Claim(_) | Self::Finish(_) => None,
+            // Whoever presents a proof is known by it; what it may still do is asked with what it does.
+            Self::Spend(_) | Self::Claim(_) | Self::Finish(_) => None,
         }
     }
 
     /// Decides the command without running it.
     fn refuse(&mut self, error: StoreError) {
         match self {
+            Self::Spend(ask) => ask.outcome = Some(Err(error)),
             Self::Create(ask) => ask.outcome = Some(Err(error)),
             Self::Decide(ask) => ask.outcome = Some(Err(error)),
             Self::Close(ask) => ask.outcome = Some(Err(error)),
@@ -103,6 +110,7 @@ impl SetCommand {
 
     fn answer(self, trouble: Option<&StoreError>) {
         match self {
+            Self::Spend(ask) => ask.answer(trouble),
             Self::Create(ask) => ask.answer(trouble),
             Self::Decide(ask) => ask.answer(trouble),
             Self::Close(ask) => ask.answer(trouble),
@@ -196,7 +204,7 @@ impl Batch {
                     devices.push((ask.command.leased.tenant_id, ask.command.leased.device_id));
                     changes_devices = true;
                 }
-                SetCommand::Claim(_) | SetCommand::Finish(_) => {}
+                SetCommand::Spend(_) | SetCommand::Claim(_) | SetCommand::Finish(_) => {}
             }
         }
         tx.lock_users(&users).await?;
@@ -213,6 +221,7 @@ impl Batch {
 /// Commands of which no two change the same row, by kind.
 #[derive(Default)]
 struct Round<'a> {
+    spends: Vec<&'a mut Ask<SpendProof, bool>>,
     creates: Vec<&'a mut Ask<CreateChallenge, CreateOutcome>>,
     decides: Vec<&'a mut Ask<DecideChallenge, DecideOutcome>>,
     closes: Vec<&'a mut Ask<CloseChallenge, CloseOutcome>>,
@@ -223,6 +232,7 @@ struct Round<'a> {
 impl<'a> Round<'a> {
     fn push(&mut self, command: &'a mut SetCommand) {
         match command {
+            SetCommand::Spend(ask) => self.spends.push(ask),
             SetCommand::Create(ask) => self.creates.push(ask),
             SetCommand::Decide(ask) => self.decides.push(ask),
             SetCommand::Close(ask) => self.closes.push(ask),
@@ -232,6 +242,10 @@ impl<'a> Round<'a> {
     }
 
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), Failure> {
+        if !self.spends.is_empty() {
+            let outcomes = tx.spend_proofs(&commands(&self.spends)).await?;
+            settle(&mut self.spends, outcomes);
+        }
         if !self.creates.is_empty() {
             let outcomes = tx.create_challenges(&commands(&self.creates)).await?;
             settle(&mut self.creates, outcomes);

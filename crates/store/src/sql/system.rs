@@ -56,6 +56,12 @@ impl Plain for ForgetExpired {
                 self.now,
             ),
             (
+                "-- forget_client_proof_jtis
+                DELETE FROM client_proof_jtis WHERE (client_id, jti) IN
+                    (SELECT client_id, jti FROM client_proof_jtis WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+                self.now,
+            ),
+            (
                 "-- forget_test_pushes
                 DELETE FROM test_pushes WHERE id IN
                     (SELECT id FROM test_pushes WHERE created_at <= $1 ORDER BY created_at LIMIT $2)",

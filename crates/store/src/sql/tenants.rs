@@ -4,14 +4,15 @@
 
 use async_trait::async_trait;
 use countersign_core::{
+    digest::Digest,
     event::{Event, EventKind, Subjects},
-    policy::Policy,
+    policy::{Policy, stricter},
     ports::{
         StoreError,
-        tenants::{CreateTenant, CreateTenantOutcome, Tenant, Tenants},
+        tenants::{CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome, Tenant, Tenants},
     },
 };
-use countersign_proto::ids::TenantId;
+use countersign_proto::{ids::TenantId, vocabulary::ClientAuthentication};
 
 use serde_json::{Value, json};
 
@@ -90,8 +91,19 @@ impl Tenants for Database {
             .transpose()
     }
 
-    async fn set_policy(&self, stamp: countersign_core::actor::Stamp, policy: Policy) -> Result<bool, StoreError> {
-        self.write(SetPolicy { policy: to_json(&policy)?, stamp }).await
+    async fn set_policy(&self, command: SetPolicy) -> Result<SetPolicyOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn policy_version(&self, tenant_id: TenantId, version: u32) -> Result<Option<Policy>, StoreError> {
+        // The first one is written down only when another takes its place.
+        let statement = "-- policy_version
+            SELECT id, policy FROM tenants WHERE id = $1 AND policy_version = $2
+            UNION ALL
+            SELECT tenant_id AS id, policy FROM policy_versions WHERE tenant_id = $1 AND version = $2
+            LIMIT 1";
+        let row = self.fetch_optional(query(statement).bind(tenant_id.as_uuid()).bind(i64::from(version))).await?;
+        row.map(|row| Columns::new("policy_versions", &row).json("policy")).transpose()
     }
 }
 
@@ -118,23 +130,61 @@ impl Plain for CreateTenant {
     }
 }
 
-/// Replaces a tenant's policy.
-struct SetPolicy {
-    stamp: countersign_core::actor::Stamp,
-    policy: String,
-}
-
 #[async_trait]
 impl Plain for SetPolicy {
-    type Reply = bool;
+    type Reply = SetPolicyOutcome;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<bool>, Failure> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<SetPolicyOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
+        // Written by the first change; by every other one it is there already.
+        let keep = "-- keep_policy
+            INSERT INTO policy_versions (tenant_id, version, policy, created_at)
+            SELECT id, policy_version, policy, created_at FROM tenants WHERE id = $1 AND policy_version = $2
+            ON CONFLICT (tenant_id, version) DO NOTHING";
+        let keep = query(keep).bind(self.stamp.tenant_id.as_uuid()).bind(i64::from(self.expected_version));
+        tx.execute(keep).await?;
+        // Of two that were made from the same version one finds the row changed: the update waits for the other's end.
         let update = "-- set_policy
-            UPDATE tenants SET policy = $2 WHERE id = $1";
-        let update = query(update).bind(self.stamp.tenant_id.as_uuid()).bind(&self.policy);
-        Ok(Outcome::Commit(tx.execute(update).await? == 1))
+            UPDATE tenants SET policy = $3, policy_version = $4, client_proof_required = $5
+            WHERE id = $1 AND policy_version = $2";
+        let policy = to_json(&self.policy)?;
+        let asks_for_proof =
+            stricter::bound(&self.policy).client_authentication == ClientAuthentication::ClientProof;
+        let update = query(update)
+            .bind(self.stamp.tenant_id.as_uuid())
+            .bind(i64::from(self.expected_version))
+            .bind(&policy)
+            .bind(i64::from(self.policy.version))
+            .bind(i64::from(asks_for_proof));
+        if tx.execute(update).await? == 0 {
+            return Ok(Outcome::Rollback(why_not(tx, self.stamp.tenant_id).await?));
+        }
+        let record = "-- record_policy
+            INSERT INTO policy_versions (tenant_id, version, policy, created_at) VALUES ($1, $2, $3, $4)";
+        let record = query(record)
+            .bind(self.stamp.tenant_id.as_uuid())
+            .bind(i64::from(self.policy.version))
+            .bind(&policy)
+            .bind(self.stamp.at.as_millis());
+        tx.execute(record).await?;
+        let event = Event::new(&self.stamp, EventKind::PolicyChanged, Subjects::default())
+            .with("version", self.policy.version)
+            .with("changed", self.changed.clone())
+            .with("policy_sha256", Digest::of(&policy).to_b64u());
+        tx.insert_events(vec![event]).await?;
+        Ok(Outcome::Commit(SetPolicyOutcome::Set))
     }
+}
+
+/// Why a policy was not put in force.
+async fn why_not(tx: &mut Tx<'_>, tenant_id: TenantId) -> Result<SetPolicyOutcome, Failure> {
+    let current = "-- current_policy_version
+        SELECT id, policy_version FROM tenants WHERE id = $1";
+    let row = tx.fetch_optional(query(current).bind(tenant_id.as_uuid())).await?;
+    Ok(match row {
+        Some(row) => SetPolicyOutcome::Conflict { version: Columns::new("tenants", &row).count("policy_version")? },
+        None => SetPolicyOutcome::NotFound,
+    })
 }
 
 fn tenant(columns: &Columns<'_>) -> Result<Tenant, StoreError> {

@@ -10,7 +10,7 @@ mod push;
 
 use countersign_core::{
     actor::Actor,
-    device::{KeyRole, StatusChange, StoredKey},
+    device::{DeviceVersions, KeyRole, StatusChange, StoredKey},
     event::EventKind,
     ports::{
         PageRequest, Reply, StoreError,
@@ -56,6 +56,11 @@ async fn a_key_is_found_with_what_its_device_is_right_now() {
             device_status: DeviceStatus::Active,
             revoked_at: None,
             binding: Some(binding),
+            versions: DeviceVersions {
+                platform: Platform::Android,
+                app_version: Some("1.0".to_owned()),
+                os_version: None,
+            },
         };
         let key = world.store.key(&claim.device_key.thumbprint).await;
         assert_eq!(key, Ok(Some(wanted.clone())));
@@ -67,6 +72,29 @@ async fn a_key_is_found_with_what_its_device_is_right_now() {
         world.change(claim.device_id, REVOKE).await;
         let revoked = StoredKey { device_status: DeviceStatus::Revoked, revoked_at: Some(NOW), ..wanted };
         assert_eq!(world.other.key(&claim.device_key.thumbprint).await, Ok(Some(revoked)));
+    }
+}
+
+#[tokio::test]
+async fn the_standing_of_active_devices_is_read_by_key() {
+    for world in World::each().await {
+        let (one, two, gone) = (world.phone("ada").await, world.phone("bob").await, world.phone("bob").await);
+        world.waiting("ada").await;
+        world.change(gone.id, REVOKE).await;
+        let neighbour = world.tenant("neighbour").await;
+        let page = |before, limit| world.store.device_standings(world.tenant_id, PageRequest { before, limit });
+        let all = page(None, 100).await.unwrap();
+        let mut wanted = [(one.id, one.user), (two.id, two.user)];
+        wanted.sort_by_key(|(id, _)| std::cmp::Reverse(id.as_uuid()));
+        assert_eq!(all.iter().map(|device| (device.id, device.user.clone())).collect::<Vec<_>>(), wanted);
+        let last = &all[1];
+        assert_eq!(last.versions.app_version.as_deref(), Some("1.0"));
+        assert_eq!((last.activated_at, last.last_decision_at, last.reported_at), (Some(NOW), None, None));
+        assert!(!last.has_uv_key && !last.push_token_gone && !last.is_push_undeliverable);
+        assert_eq!(page(None, 1).await.unwrap(), all[..1]);
+        assert_eq!(page(Some(all[0].id), 1).await.unwrap(), all[1..]);
+        let theirs = world.store.device_standings(neighbour, PageRequest { before: None, limit: 100 }).await;
+        assert_eq!(theirs, Ok(Vec::new()));
     }
 }
 

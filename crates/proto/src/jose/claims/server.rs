@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 
 use super::Claims;
 use crate::jose::{Jwk, Kind};
-use crate::vocabulary::{ChallengeReason, ChallengeStatus, UserVerification, VerificationMode};
+use crate::vocabulary::{
+    ChallengeFlag, ChallengeReason, ChallengeStatus, UserVerification, UvMethod, VerificationMode,
+};
 
 /// `countersign-binding+jwt` (4.5): the server states that a key is a user's device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +89,9 @@ pub struct ChallengeClaims {
     pub verification: ChallengeVerification,
     /// Whether the uv key has to sign.
     pub user_verification: UserVerification,
+    /// The ways of checking the person that count as user verification; all if absent.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub user_verification_methods: Option<Vec<UvMethod>>,
     /// The assurance profile that held at creation.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
@@ -100,6 +105,14 @@ pub struct ChallengeClaims {
     /// b64u MAC of the number, made by the server for itself; opaque to everybody else.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub number_mac: Option<String>,
+}
+
+impl ChallengeClaims {
+    /// Whether a check of the person by this method counts as user verification (7.2, step 7). Absent: `other`.
+    pub fn accepts_user_verification(&self, uv: Option<UvMethod>) -> bool {
+        let method = uv.unwrap_or(UvMethod::Other);
+        self.user_verification_methods.as_ref().is_none_or(|accepted| accepted.contains(&method))
+    }
 }
 
 impl Claims for ChallengeClaims {
@@ -220,6 +233,9 @@ pub struct ResultClaims {
     /// RFC 8176 methods of an approval.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub amr: Option<Vec<String>>,
+    /// What is remarkable about the decision.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<ChallengeFlag>>,
     /// The device that decided.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
@@ -227,6 +243,46 @@ pub struct ResultClaims {
 
 impl Claims for ResultClaims {
     const KIND: Kind = Kind::Result;
+
+    fn iat(&self) -> i64 {
+        self.iat
+    }
+}
+
+/// `countersign-policy+jwt` (5.4): the server tells a device what its organisation asks of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyClaims {
+    /// The issuer.
+    pub iss: String,
+    /// The device's id.
+    pub aud: String,
+    /// The tenant's id.
+    pub tenant: String,
+    /// When it was signed, unix seconds.
+    pub iat: i64,
+    /// Not to be believed from then on, unix seconds: ask again.
+    pub exp: i64,
+    /// The version of the tenant's policy.
+    pub version: u32,
+    /// The verification modes that challenges may use.
+    pub modes: Vec<VerificationMode>,
+    /// Whether the uv key has to sign, where the application asks for no more.
+    pub user_verification: UserVerification,
+    /// The ways of checking the person that count; all if absent.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub user_verification_methods: Option<Vec<UvMethod>>,
+    /// Whether the device must have a uv key.
+    pub user_verification_key_required: bool,
+    /// The oldest app that may be used on its platform.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub minimum_app_version: Option<String>,
+    /// The oldest operating system that may be used on its platform.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub minimum_os_version: Option<String>,
+}
+
+impl Claims for PolicyClaims {
+    const KIND: Kind = Kind::Policy;
 
     fn iat(&self) -> i64 {
         self.iat

@@ -54,5 +54,5 @@ fn every_kind_has_its_own_type_and_the_size_of_its_signer() {
         assert_eq!(kind.max_bytes(), expected);
     }
     let by_server: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_signed_by_server()).collect();
-    assert_eq!(by_server, [Kind::Binding, Kind::Challenge, Kind::Result]);
+    assert_eq!(by_server, [Kind::Binding, Kind::Challenge, Kind::Result, Kind::Policy]);
 }

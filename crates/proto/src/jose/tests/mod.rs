@@ -60,5 +60,6 @@ fn read(kind: Kind, key: &SigningKey, token: &str) -> Result<Value, Refusal> {
         Kind::Binding => claims::<BindingClaims>(&verified),
         Kind::Challenge => claims::<ChallengeClaims>(&verified),
         Kind::Result => claims::<ResultClaims>(&verified),
+        Kind::Policy => claims::<PolicyClaims>(&verified),
     }
 }

@@ -49,8 +49,13 @@ pub(super) fn marked(kind: Kind) -> Value {
         Kind::Result => json!({
             "iss": ISSUER, "aud": "client", "sub": "user", "external_id": "alice", "jti": "c1", "iat": IAT, "exp": IAT + 300,
             "client_reference?": "ref", "application?": "VPN", "action": "sign_in", "status": "denied", "reason?": "not_me",
-            "verification": {"mode": "enter", "digits?": 6}, "profile?": "nist-800-63b-4", "amr?": ["pop", "mca"],
+            "verification": {"mode": "enter", "digits?": 6}, "profile?": "nist-800-63b-4", "amr?": ["pop", "mca"], "flags?": ["fast_approval"],
             "device_id?": DEVICE,
+        }),
+        Kind::Policy => json!({
+            "iss": ISSUER, "aud": DEVICE, "tenant": "t1", "iat": IAT, "exp": IAT + 86_400, "version": 2, "modes": ["enter"],
+            "user_verification": "required", "user_verification_methods?": ["pin"], "user_verification_key_required": true,
+            "minimum_app_version?": "2.1", "minimum_os_version?": "17",
         }),
     }
 }
@@ -63,7 +68,7 @@ fn challenge() -> Value {
         "context?": {"ip?": "192.0.2.1", "user_agent?": "Browser", "location?": "Here", "device?": "Laptop"},
         "details?": [{"label": "Amount", "value": "1"}],
         "verification": {"mode": "choose", "digits?": 2, "choices?": ["01", "02", "03"]},
-        "user_verification": "preferred", "profile?": "p", "policy_version": 1, "azp": "client",
+        "user_verification": "preferred", "user_verification_methods?": ["pin"], "profile?": "p", "policy_version": 1, "azp": "client",
         "client_reference_sha256?": "aGFzaA", "number_mac?": "bWFj",
     })
 }

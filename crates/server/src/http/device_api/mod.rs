@@ -6,6 +6,7 @@ pub mod dispute;
 pub mod fetch;
 pub mod own;
 pub mod pending;
+pub mod policy;
 pub mod proof;
 pub mod register;
 pub mod respond;

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use countersign_core::{limits, ports::devices::NoticeRecord};
+use countersign_core::{
+    limits,
+    policy::{allowed_modes, stricter},
+    ports::devices::NoticeRecord,
+};
 use countersign_proto::{
     api::{
         devices::{DevicePolicy, DeviceSelf, Notice, NoticeDevice, OwnDevice},
         users::TenantSummary,
     },
-    vocabulary::{DeviceStatus, VerificationMode},
+    vocabulary::DeviceStatus,
 };
 
 use super::{proof::ProvenDevice, show_own_push, show_user};
@@ -17,9 +21,6 @@ use crate::http::{
     problem::{ApiError, ApiResult},
     state::App,
 };
-
-/// The modes that this server offers.
-const MODES: [VerificationMode; 3] = [VerificationMode::Enter, VerificationMode::Choose, VerificationMode::None];
 
 /// The asking device, its user, what the organisation asks, and what it should know.
 #[utoipa::path(get, path = "/v1/device", tag = "device",
@@ -54,8 +55,8 @@ pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice) -> ApiRes
         // What was verified for this request, not what a row may say by now.
         binding: device.key.bound.as_ref().map(|bound| bound.binding.jws.clone()),
         policy: DevicePolicy {
-            modes: MODES.into_iter().filter(|mode| tenant.policy.allows(*mode)).collect(),
-            user_verification: tenant.policy.user_verification,
+            modes: allowed_modes(&tenant.policy),
+            user_verification: stricter::bound(&tenant.policy).user_verification,
         },
         notices: notices.into_iter().map(show_notice).collect(),
         server_time: now,

@@ -8,11 +8,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use countersign_core::{ports::challenges::InboxEntry, wake::WakeKey};
+use countersign_core::{policy::devices::update_state, ports::challenges::InboxEntry, wake::WakeKey};
 use countersign_proto::{
     api::devices::{PendingChallenge, PendingChallenges},
     jose::sha256,
-    timestamp::Timestamp,
+    vocabulary::UpdateState,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -49,6 +49,8 @@ pub async fn handle(
     let until = wait_end(app.now(), query.wait)?;
     app.sightings.pulled(device.key.signer.tenant_id, device_id, app.now());
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    // They share the 8 KiB into which the request was read: a held read must not keep that.
+    drop(headers);
     // Registered before the first read: a change in between is heard.
     let waiter = if until > app.now() { app.waiters.register(WakeKey::Device(device_id)) } else { None };
     let mut is_first = true;
@@ -67,7 +69,7 @@ pub async fn handle(
         };
         let Some(waiter) = waiter.as_ref().filter(|_| !is_news && now < until) else {
             app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
-            return answer(inbox, &tag, seen.as_deref(), now);
+            return answer(&app, &device, inbox, &tag, seen.as_deref()).await;
         };
         waiter.has_seen(inbox.iter().map(|entry| entry.id).collect::<BTreeSet<_>>());
         let next_expiry = inbox.iter().map(|entry| entry.expires_at).min();
@@ -81,12 +83,18 @@ pub async fn handle(
             let inbox = app.store.inbox(device_id, now).await?;
             let tag = etag(&inbox);
             app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
-            return answer(inbox, &tag, seen.as_deref(), now);
+            return answer(&app, &device, inbox, &tag, seen.as_deref()).await;
         }
     }
 }
 
-fn answer(inbox: Vec<InboxEntry>, tag: &str, seen: Option<&str>, now: Timestamp) -> ApiResult<Response> {
+async fn answer(
+    app: &App,
+    device: &ProvenDevice,
+    inbox: Vec<InboxEntry>,
+    tag: &str,
+    seen: Option<&str>,
+) -> ApiResult<Response> {
     let header_value = HeaderValue::from_str(tag).map_err(|_| ApiError::internal("an ETag is no header"))?;
     let mut response = if seen.is_some_and(|seen| matches_tag(seen, tag)) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -95,10 +103,18 @@ fn answer(inbox: Vec<InboxEntry>, tag: &str, seen: Option<&str>, now: Timestamp)
             .into_iter()
             .map(|entry| PendingChallenge { id: entry.id, challenge: entry.jws, expires_at: entry.expires_at })
             .collect();
-        Json(PendingChallenges { challenges, server_time: now }).into_response()
+        let update_required = is_too_old(app, device).await?.then_some(true);
+        Json(PendingChallenges { challenges, update_required, server_time: app.now() }).into_response()
     };
     response.headers_mut().insert(header::ETAG, header_value);
     Ok(response)
+}
+
+/// Whether the device is known to be older than its organisation asks (5.4).
+async fn is_too_old(app: &App, device: &ProvenDevice) -> ApiResult<bool> {
+    let tenant = app.store.tenant(device.key.signer.tenant_id).await?;
+    let state = tenant.map(|tenant| update_state(&tenant.policy.device_requirements, &device.key.versions));
+    Ok(state == Some(UpdateState::UpdateRequired))
 }
 
 /// Of the set of ids: the same challenges have the same tag, in whatever order.
@@ -109,6 +125,6 @@ fn etag(inbox: &[InboxEntry]) -> String {
 }
 
 /// RFC 9110 §13.1.2: a list of tags, compared weakly, or `*`.
-fn matches_tag(header: &str, tag: &str) -> bool {
+pub(super) fn matches_tag(header: &str, tag: &str) -> bool {
     header.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == tag)
 }

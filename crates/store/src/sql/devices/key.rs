@@ -27,7 +27,8 @@ impl Statements {
             key: Statement::new(format!(
                 "-- key
                 SELECT thumbprint, r_number, devices.id AS device_id, devices.tenant_id AS tenant_id, user_id, role,
-                    public_key, key_thumbprint, uv_thumbprint, status, revoked_at, binding_id, binding
+                    public_key, key_thumbprint, uv_thumbprint, status, revoked_at, binding_id, binding, platform,
+                    app_version, os_version
                 FROM {thumbprints} CROSS JOIN device_keys CROSS JOIN devices
                 WHERE thumbprint = r_thumbprint
                   AND devices.id = device_keys.device_id AND devices.tenant_id = device_keys.tenant_id",
@@ -75,6 +76,7 @@ impl Lookup for KeyByThumbprint {
             device_status: columns.word("status")?,
             revoked_at: columns.optional_time("revoked_at")?,
             binding: super::binding(&columns)?,
+            versions: super::versions(&columns)?,
         })
     }
 }

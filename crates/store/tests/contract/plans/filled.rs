@@ -129,6 +129,27 @@ const TABLES: &[Table] = &[
         columns: &[("artefact", Bytes("n")), ("tenant_id", TENANT), ("body", LONG), ("expires_at", TIME)],
     },
     Table {
+        name: "policy_versions",
+        rows: 8_000,
+        columns: &[
+            ("tenant_id", Id("1 + n % 4000")),
+            ("version", As("n")),
+            ("policy", LONG),
+            ("created_at", TIME),
+        ],
+    },
+    Table {
+        name: "client_proof_jtis",
+        rows: 30_000,
+        columns: &[
+            ("client_id", Id("1 + n % 5000")),
+            ("jti", As("'jti-' || n")),
+            ("tenant_id", TENANT),
+            ("expires_at", TIME),
+            ("decision_id", Id("n")),
+        ],
+    },
+    Table {
         name: "push_update_jtis",
         rows: 30_000,
         columns: &[("device_id", Id("n")), ("jti", As("'jti'")), ("tenant_id", TENANT), ("expires_at", TIME)],
