@@ -29,6 +29,11 @@ impl TestClock {
     pub fn advance(&self, seconds: i64) {
         self.0.send_modify(|now| *now = now.plus_seconds(seconds));
     }
+
+    /// The same by milliseconds.
+    pub fn advance_millis(&self, millis: i64) {
+        self.0.send_modify(|now| *now = now.plus_millis(millis));
+    }
 }
 
 impl Clock for TestClock {

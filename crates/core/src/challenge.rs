@@ -4,12 +4,12 @@
 //! still waits for an answer is decided by the store's conditional write alone.
 
 use countersign_proto::{
-    api::challenges::{ChallengeContext, CreateChallenge, Detail},
+    api::challenges::{ChallengeContext, CreateChallenge, Detail, Risk},
     evidence::Evidence,
     ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
     problem::FieldError,
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, PushChannel, VerificationMode},
+    vocabulary::{ChallengeFlag, ChallengeReason, ChallengeStatus, DeliveryState, PushChannel, VerificationMode},
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct ChallengeText {
     /// The caller's own reference; never shown to a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_reference: Option<String>,
+    /// What the caller thinks of it; never shown to a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
 }
 
 /// A checked request for a challenge.
@@ -77,10 +80,13 @@ pub fn check(request: CreateChallenge) -> Result<ChallengeRequest, Vec<FieldErro
         context: request.context.map(|context| check_context(&mut checker, &context)),
         details: request.details.map(|details| check_details(&mut checker, &details)),
         client_reference: checker.optional_text("/client_reference", request.client_reference.as_deref(), 1, 255),
+        risk: request.risk.map(|risk| check_risk(&mut checker, &risk)),
     };
     let device_ids = request.device_ids.map(|ids| check_device_ids(&mut checker, &ids));
     checker.finish()?;
     let policy = PolicyRequest {
+        application: text.application.clone(),
+        risk: text.risk.clone(),
         verification: request.verification,
         user_verification: request.user_verification,
         ttl_seconds: request.ttl_seconds,
@@ -109,6 +115,15 @@ fn check_details(checker: &mut Checker, details: &[Detail]) -> Vec<Detail> {
         value: checker.text(&format!("/details/{index}/value"), &detail.value, 1, 256),
     });
     checked.collect()
+}
+
+fn check_risk(checker: &mut Checker, risk: &Risk) -> Risk {
+    if risk.reasons.len() > 10 {
+        checker.refuse("/risk/reasons", "must have at most 10 entries");
+    }
+    let reasons = risk.reasons.iter().take(10).enumerate();
+    let reasons = reasons.map(|(index, reason)| checker.text(&format!("/risk/reasons/{index}"), reason, 1, 64));
+    Risk { level: risk.level, reasons: reasons.collect() }
 }
 
 fn check_device_ids(checker: &mut Checker, ids: &[String]) -> Vec<DeviceId> {
@@ -143,8 +158,11 @@ pub struct DrawnNumber {
 pub fn draw_number(policy: &EffectivePolicy, entropy: &dyn Entropy) -> DrawnNumber {
     let Some(count) = policy.digits else { return DrawnNumber::default() };
     let number = entropy::digits(count, entropy);
-    if policy.mode != VerificationMode::Choose {
-        return DrawnNumber { number: Some(number), choices: None };
+    match policy.mode {
+        VerificationMode::Choose => {}
+        // The code is drawn when a device is shown it.
+        VerificationMode::Display | VerificationMode::None => return DrawnNumber::default(),
+        VerificationMode::Enter => return DrawnNumber { number: Some(number), choices: None },
     }
     let mut choices = vec![number.clone()];
     while choices.len() < 3 {
@@ -193,13 +211,40 @@ pub struct ChallengeRecord {
     pub decided_at: Option<Timestamp>,
     /// The device that decided.
     pub device: Option<DeviceName>,
-    /// What proves the decision; to be verified before it is believed.
+    /// What proves the decision; to be verified before it is believed. Of one that awaits its code: what will.
     pub evidence: Option<Evidence>,
+    /// What is remarkable about the decision.
+    pub flags: Vec<ChallengeFlag>,
+    /// Mode `display`: the code, once a device was shown it.
+    pub code: Option<CodeRecord>,
     /// How the pushes fare, in no order: one per addressed device.
     pub delivery_states: Vec<DeliveryState>,
 }
 
+/// The code of a challenge in mode `display` (protocol 6.8), as the database has it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CodeRecord {
+    /// The code; gone when the challenge ends.
+    pub code: Option<String>,
+    /// The server's MAC over it and the response that it was shown for.
+    pub seal: String,
+    /// The server's MAC that it was typed in; only of an approval.
+    pub entered_seal: Option<String>,
+}
+
+/// Leaves out the code.
+impl std::fmt::Debug for CodeRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodeRecord").field("is_entered", &self.entered_seal.is_some()).finish_non_exhaustive()
+    }
+}
+
 impl ChallengeRecord {
+    /// Whether a device was shown the code, which nobody has typed yet.
+    pub fn is_awaiting_code(&self) -> bool {
+        self.status == ChallengeStatus::Pending && self.code.is_some()
+    }
+
     /// The status at `now`: from `expires_at` on it is `expired`, swept or not.
     pub fn status_at(&self, now: Timestamp) -> ChallengeStatus {
         status_at(self.status, self.facts.expires_at, now)

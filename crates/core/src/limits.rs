@@ -10,10 +10,14 @@ pub const ENROLLMENT_TTL_SECONDS: std::ops::RangeInclusive<i64> = 60..=600;
 pub const MAX_WAIT_SECONDS: u32 = 50;
 /// Challenges of one user that may wait at once; beyond: 429 `too-many-pending` (protocol 9).
 pub const MAX_PENDING_PER_USER: u32 = 20;
-/// Wrong codes after which an enrollment is cancelled.
+/// Wrong codes after which an enrollment is cancelled, and a challenge in mode `display` denied.
 pub const MAX_WRONG_CODES: u32 = 5;
 /// Consecutive wrong numbers after which only an administrator unlocks.
 pub const FAILURES_UNTIL_ENDLESS_LOCK: u32 = 100;
+/// An approve that comes sooner after the device was handed the challenge was not read by a person.
+pub const FAST_APPROVAL_MILLIS: i64 = 400;
+/// How long pushes stop after the second, the third, and every further denial in a row.
+pub const DENIAL_PAUSES_SECONDS: [i64; 3] = [60, 300, 1_800];
 /// How long a repeated artefact or idempotency key gets the first reply again.
 pub const REPLAY_SECONDS: i64 = 24 * 60 * 60;
 /// How long a revoked device is told so rather than refused as unknown.

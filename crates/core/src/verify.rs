@@ -8,14 +8,14 @@ use countersign_proto::{
     ids::{DeviceId, TenantId, UserId},
     jose::claims::{ChallengeClaims, ResponseClaims},
     timestamp::Timestamp,
-    vocabulary::{ChallengeStatus, Decision, DenyReason, DeviceStatus, UserVerification, VerificationMode},
+    vocabulary::{ChallengeStatus, Decision, DenyReason, DeviceStatus, UserVerification, UvMethod, VerificationMode},
 };
 
 use crate::{
     challenge::{ChallengeFacts, status_at},
     device::KeyRole,
     digest::Digest,
-    limits::SKEW_SECONDS,
+    limits::{FAST_APPROVAL_MILLIS, SKEW_SECONDS},
 };
 
 /// Who signed, as its verified key says.
@@ -39,6 +39,9 @@ pub enum Verdict {
         /// A right number was given: the failure counter falls to 0.
         with_number: bool,
     },
+    /// The person approves in mode `display`: the device is shown a code, and the challenge stays pending until it
+    /// is typed where the person signs in (6.8).
+    ShowCode,
     /// The person denies.
     Deny(Option<DenyReason>),
     /// The person approves with a number that is not on the sign-in screen: denied for good, and counted.
@@ -48,7 +51,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the response says approve, whatever it comes to. A lock stops these.
     pub const fn says_approve(self) -> bool {
-        matches!(self, Self::Approve { .. } | Self::WrongNumber)
+        matches!(self, Self::Approve { .. } | Self::ShowCode | Self::WrongNumber)
     }
 }
 
@@ -76,6 +79,9 @@ pub enum Refusal {
     /// A reason goes with a deny only.
     #[error("reason belongs to a deny")]
     ReasonNotDue,
+    /// Beyond the numbered steps: faster than a person reads, where the policy refuses that.
+    #[error("approved faster than a person reads")]
+    ApprovedTooFast,
 }
 
 /// Steps 4, 6, 7, 9 and 10: all that follows from facts which never change.
@@ -112,8 +118,8 @@ pub fn judge(
     if response.reason.is_some() {
         return Err(Refusal::ReasonNotDue);
     }
-    // 7. PIN or biometric, where the challenge requires it. What was signed counts, not the row.
-    if signed.user_verification == UserVerification::Required && signer.role != KeyRole::UserVerification {
+    // 7. PIN or biometric, in a way that counts, where the challenge requires it. What was signed counts, not the row.
+    if signed.user_verification == UserVerification::Required && !is_user_verified(signed, signer.role, response.uv) {
         return Err(Refusal::UserVerificationRequired);
     }
     judge_number(signed, response.number.as_deref(), is_right_number)
@@ -132,8 +138,10 @@ fn judge_number(
     number: Option<&str>,
     is_right_number: impl FnOnce(&str) -> bool,
 ) -> Result<Verdict, Refusal> {
-    let is_due = matches!(signed.verification.mode, VerificationMode::Enter | VerificationMode::Choose);
+    let mode = signed.verification.mode;
+    let is_due = matches!(mode, VerificationMode::Enter | VerificationMode::Choose);
     match (is_due, number) {
+        (false, None) if mode == VerificationMode::Display => Ok(Verdict::ShowCode),
         (false, None) => Ok(Verdict::Approve { with_number: false }),
         (false, Some(_)) => Err(Refusal::NumberNotDue),
         (true, None) => Err(Refusal::NumberMissing),
@@ -215,12 +223,23 @@ pub fn first_obstacle(
     judged.err().map(Obstacle::Refused)
 }
 
-/// The authentication methods of an approval (RFC 8176; protocol 6.4).
-pub fn amr(role: KeyRole, uv: Option<countersign_proto::vocabulary::UvMethod>) -> Vec<String> {
-    use countersign_proto::vocabulary::UvMethod;
+/// Whether an approve at `now` came faster than a person reads: `since` is when the device was first handed the
+/// challenge, or, where nobody saw that, when the challenge was made.
+pub fn is_too_fast(since: Timestamp, now: Timestamp) -> bool {
+    now < since.plus_millis(FAST_APPROVAL_MILLIS)
+}
+
+/// Whether the platform checked the person, in a way that the challenge accepts: only the uv key shows that, and a
+/// response that does not say how means `other`.
+pub fn is_user_verified(signed: &ChallengeClaims, role: KeyRole, uv: Option<UvMethod>) -> bool {
+    role == KeyRole::UserVerification && signed.accepts_user_verification(uv)
+}
+
+/// The authentication methods of an approval (RFC 8176; protocol 6.4). Without `mfa` it shows possession only.
+pub fn amr(signed: &ChallengeClaims, role: KeyRole, uv: Option<UvMethod>) -> Vec<String> {
     // `pop`: possession of a key that nobody attested to be in hardware; `mca`: another channel; `user`: presence.
     let mut methods = vec!["pop", "mca", "user"];
-    if role == KeyRole::UserVerification {
+    if is_user_verified(signed, role, uv) {
         methods.push("mfa");
         match uv {
             Some(UvMethod::Pin) => methods.push("pin"),

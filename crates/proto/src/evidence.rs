@@ -103,7 +103,7 @@ pub enum EvidenceError {
     /// The binding was made after the challenge had expired.
     #[error("binding younger than the challenge")]
     LateBinding,
-    /// User verification was required, and another key than the uv key approved.
+    /// User verification was required, and another key than the uv key approved, or by a method that does not count.
     #[error("user verification required")]
     UserVerification,
 }
@@ -185,7 +185,8 @@ impl VerifiedEvidence {
         require(binding.iat <= challenge.exp, EvidenceError::LateBinding)?;
         let must_verify_user =
             challenge.user_verification == UserVerification::Required && response.decision == Decision::Approve;
-        require(!must_verify_user || *signed_by == SignedBy::UvKey, EvidenceError::UserVerification)
+        let is_verified = *signed_by == SignedBy::UvKey && challenge.accepts_user_verification(response.uv);
+        require(!must_verify_user || is_verified, EvidenceError::UserVerification)
     }
 }
 

@@ -4,6 +4,8 @@
 //! and binding (protocol 6.4). A row that does not verify is a 500 and an alarm, never an approval: who rewrites
 //! the database can make us fail, not lie.
 
+mod code;
+
 use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
@@ -18,15 +20,19 @@ use countersign_proto::{
         devices::DeviceSummary,
         users::UserSummary,
     },
-    evidence::{self, SignedBy, VerifiedEvidence},
+    evidence::{self, Evidence, SignedBy, VerifiedEvidence},
     ids::ChallengeId,
     jose::claims::{ChallengeClaims, ResultClaims, ResultVerification},
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, Decision, DenyReason, PushStatus, VerificationMode, Word as _},
+    vocabulary::{
+        ChallengeReason, ChallengeStatus, Decision, DenyReason, Profile, PushStatus, VerificationMode, Word as _,
+    },
 };
 
 use moka::{policy::EvictionPolicy, sync::Cache};
 
+pub use self::code::AwaitedCode;
+use self::code::is_its_time;
 use crate::{alarm, http::problem::ApiError, signing::ServerKeys};
 
 /// Bytes of challenges remembered at most, some thousands of the usual size: for the seconds until they are answered.
@@ -126,12 +132,14 @@ impl Decisions {
         let decided_at = ended_at(record, status);
         let push_status = push::status(record.delivery_states.iter().map(|state| (*state, false)));
         let mut shown = Challenge { status, reason, decided_at, ..describe(facts, push_status) };
+        shown.awaiting_code = record.is_awaiting_code().then_some(true);
         if let Some(proven) = proven {
             shown.device =
                 record.device.as_ref().filter(|device| device.id.to_string() == proven.device_id).map(|device| {
                     DeviceSummary { id: device.id, name: device.name.clone(), platform: device.platform }
                 });
             shown.amr = proven.amr.clone();
+            shown.flags = record.flags.clone();
             shown.evidence = if with_evidence { record.evidence.clone() } else { None };
             shown.result_token = self.result_token(signed, &shown, facts, Some(proven), viewer, now)?;
         } else if status != ChallengeStatus::Pending {
@@ -159,7 +167,9 @@ impl Decisions {
             && signed.verification.digits == facts.policy.digits
             && signed.user_verification == facts.policy.user_verification
             && signed.policy_version == facts.policy.version
-            && signed.profile == facts.policy.profile;
+            && signed.user_verification_methods.as_deref().unwrap_or_default()
+                == facts.policy.user_verification_methods
+            && signed.profile.as_deref() == facts.policy.profile.map(Profile::as_str);
         if ids && times && text && policy { Ok(signed) } else { Err("challenge_row") }
     }
 
@@ -173,6 +183,27 @@ impl Decisions {
         if !matches!(status, ChallengeStatus::Approved | ChallengeStatus::Denied) {
             return Ok(None);
         }
+        let (evidence, verified) = self.verify_evidence(record)?;
+        if !self.supports(&verified, signed, record, status) {
+            return Err("evidence_decision");
+        }
+        if !is_its_time(record, signed, &verified.response) {
+            return Err("evidence_time");
+        }
+        let is_completed = signed.verification.mode != VerificationMode::Display || status != ChallengeStatus::Approved;
+        if !is_completed && !self.was_code_entered(record, &evidence.response) {
+            return Err("code_not_entered");
+        }
+        let role = match verified.signed_by {
+            SignedBy::DeviceKey => KeyRole::Device,
+            SignedBy::UvKey => KeyRole::UserVerification,
+        };
+        let amr = (status == ChallengeStatus::Approved).then(|| amr(signed, role, verified.response.uv));
+        Ok(Some(Proven { device_id: verified.binding.aud, amr }))
+    }
+
+    /// The evidence of the row, verified by itself and against the row's challenge and device.
+    fn verify_evidence<'r>(&self, record: &'r ChallengeRecord) -> Result<(&'r Evidence, VerifiedEvidence), Disbelief> {
         let evidence = record.evidence.as_ref().ok_or("evidence_missing")?;
         if evidence.challenge != record.facts.jws {
             return Err("evidence_challenge");
@@ -183,22 +214,7 @@ impl Decisions {
         if stored_device.is_some_and(|id| id != verified.binding.aud) {
             return Err("evidence_device");
         }
-        if !self.supports(&verified, signed, record, status) {
-            return Err("evidence_decision");
-        }
-        // A later time would make a spent decision look like a new one.
-        let is_its_time = record
-            .decided_at
-            .is_some_and(|at| at.as_seconds().abs_diff(verified.response.iat) <= limits::SKEW_SECONDS.unsigned_abs());
-        if !is_its_time {
-            return Err("evidence_time");
-        }
-        let role = match verified.signed_by {
-            SignedBy::DeviceKey => KeyRole::Device,
-            SignedBy::UvKey => KeyRole::UserVerification,
-        };
-        let amr = (status == ChallengeStatus::Approved).then(|| amr(role, verified.response.uv));
-        Ok(Some(Proven { device_id: verified.binding.aud, amr }))
+        Ok((evidence, verified))
     }
 
     /// Whether the response says what the row says came of it.
@@ -223,6 +239,9 @@ impl Decisions {
             }
             ChallengeStatus::Denied if record.reason == Some(ChallengeReason::WrongNumber) => {
                 response.decision == Decision::Approve && number_is_due && !number_is_right
+            }
+            ChallengeStatus::Denied if record.reason == Some(ChallengeReason::WrongCode) => {
+                response.decision == Decision::Approve && signed.verification.mode == VerificationMode::Display
             }
             ChallengeStatus::Denied => {
                 response.decision == Decision::Deny
@@ -264,6 +283,7 @@ impl Decisions {
             verification: ResultVerification { mode: signed.verification.mode, digits: signed.verification.digits },
             profile: signed.profile.clone(),
             amr,
+            flags: Some(shown.flags.clone()).filter(|flags| !flags.is_empty()),
             device_id,
         };
         Ok(Some(self.keys.sign(&claims)?))
@@ -299,7 +319,13 @@ pub fn describe(facts: &ChallengeFacts, push_status: PushStatus) -> Challenge {
         client_reference: text.client_reference.clone(),
         verification: Verification { mode: policy.mode, digits: policy.digits },
         user_verification: policy.user_verification,
-        policy: AppliedPolicy { version: policy.version, profile: policy.profile.clone() },
+        policy: AppliedPolicy {
+            version: policy.version,
+            profile: policy.profile.map(|profile| profile.as_str().to_owned()),
+        },
+        risk: text.risk.clone(),
+        awaiting_code: None,
+        flags: Vec::new(),
         push_status,
         created_at: facts.created_at,
         expires_at: facts.expires_at,

@@ -29,6 +29,8 @@ struct Entry {
     id: u64,
     notify: Notify,
     superseded: AtomicBool,
+    /// For a challenge: whether the waiter has seen that it awaits its code.
+    has_seen_code: AtomicBool,
     /// For a device: the inbox that the waiter has seen.
     known: Mutex<Option<BTreeSet<ChallengeId>>>,
 }
@@ -95,8 +97,13 @@ impl Waiters {
             *held += 1;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let entry =
-            Arc::new(Entry { id, notify: Notify::new(), superseded: AtomicBool::new(false), known: Mutex::default() });
+        let entry = Arc::new(Entry {
+            id,
+            notify: Notify::new(),
+            superseded: AtomicBool::new(false),
+            has_seen_code: AtomicBool::new(false),
+            known: Mutex::default(),
+        });
         let entries = table.entries.entry(key).or_default();
         if matches!(key, WakeKey::Device(_)) {
             // One held read per device: a newer one ends the older with the current set (protocol 5.2).
@@ -175,6 +182,16 @@ impl Waiters {
         ids.collect()
     }
 
+    /// Wakes the challenge's waiters that have not seen that it awaits its code.
+    pub fn tell_of_code(&self, id: ChallengeId) {
+        let table = self.table();
+        for entry in table.entries.get(&WakeKey::Challenge(id)).into_iter().flatten() {
+            if !entry.has_seen_code.load(Ordering::SeqCst) {
+                entry.notify.notify_one();
+            }
+        }
+    }
+
     /// Wakes the device's waiters that have seen another inbox than this one.
     pub fn compare_inbox(&self, device_id: DeviceId, inbox: &BTreeSet<ChallengeId>) {
         let table = self.table();
@@ -212,6 +229,11 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// That a challenge's waiter has seen that it awaits its code, for the node's poller.
+    pub fn has_seen_code(&self) {
+        self.entry.has_seen_code.store(true, Ordering::SeqCst);
+    }
+
     /// What a device's waiter has seen, for the node's poller.
     pub fn has_seen(&self, inbox: BTreeSet<ChallengeId>) {
         *self.entry.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbox);

@@ -1,21 +1,27 @@
 //! Challenges: the hot path. Create, decide, cancel and expire are set-based: one statement per table for a
 //! whole batch of commands (see `docs/architecture.md`, "The writer").
 
+mod code;
+
 use async_trait::async_trait;
 use countersign_proto::{
     ids::{ApiClientId, ChallengeId, DeviceId, TenantId, UserId},
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus, PushChannel},
+    vocabulary::{
+        ChallengeFlag, ChallengeReason, ChallengeStatus, DeliveryState, DeviceStatus, PushChannel, ReportAction,
+    },
 };
 
+pub use self::code::{DisplayedCode, EnterCode, EnterCodeOutcome, TypedCode};
 use super::{PageRequest, StoreError, users::UserName};
 use crate::{
     actor::Stamp,
     challenge::{ChallengeFacts, ChallengeRecord, DeliveryRecord},
     device::{StoredBinding, Undeliverable},
     digest::Digest,
+    push::budget::{Standing, Suppression},
     verify::{DecisionState, Verdict},
 };
 
@@ -47,9 +53,12 @@ pub struct Addressee {
     pub is_token_gone: bool,
     /// Why and since when the provider refuses the token for good, if it does.
     pub undeliverable: Option<Undeliverable>,
+    /// When it last decided a challenge or, if that is later, became active: what makes it dormant.
+    pub last_used_at: Timestamp,
 }
 
-/// One addressed device of a new challenge. `Queued` also writes a notification.
+/// One addressed device of a new challenge. `Queued` also writes a notification, unless the user's limits say that
+/// nobody is rung: it becomes `Suppressed` then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {
     /// The device.
@@ -71,11 +80,14 @@ pub struct Idempotency {
     pub body: Digest,
     /// The reply's JSON, without the number.
     pub reply: String,
+    /// The same, should the user's limits say that nobody is rung.
+    pub suppressed_reply: String,
     /// Forgotten from then on.
     pub expires_at: Timestamp,
 }
 
-/// Makes a challenge: challenge, deliveries, notifications and `challenge.created` in one transaction.
+/// Makes a challenge: challenge, deliveries, notifications and `challenge.created` in one transaction, which also
+/// decides whether it rings ([`crate::push::budget`]).
 #[derive(Debug, Clone)]
 pub struct CreateChallenge {
     /// Who (the API client), where, when.
@@ -107,20 +119,32 @@ pub struct StoredCreation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateOutcome {
     /// It exists.
-    Created,
+    Created(Created),
     /// The idempotency key was used before (compare the bodies): nothing was changed.
     Stored(StoredCreation),
     /// A device of the user changed since it was read: read and sign again.
     DevicesChanged,
     /// The user has as many pending challenges as allowed.
-    TooManyPending,
+    TooManyPending(Standing),
+}
+
+/// What became of a new challenge's pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    /// Why its `Queued` deliveries became `Suppressed`; `None` if they did not, or there were none.
+    pub suppressed: Option<Suppression>,
+    /// What is left of the user's limits.
+    pub standing: Standing,
 }
 
 /// Records a response (protocol 7.2, step 11): challenge, counters, events in one transaction.
 ///
 /// Commits only if the challenge is pending and unexpired, the device active, the key its current one under the
 /// binding that was verified, and (for what says approve) the user not locked.
-/// Events: `challenge.approved|denied`; `challenge.reported` for `not_me`; `user.locked` when the lock comes.
+/// In mode `display` an approve leaves the challenge pending: it fixes device and code, once.
+/// Events: `challenge.approved|denied|code_shown`; `user.locked` when a lock comes, and `enrollment.cancelled` for each
+/// open enrollment when it has no end. For `not_me` also `challenge.reported` and `user.reported`, and the user's other
+/// pending challenges end: `challenge.cancelled` for each (protocol 9).
 #[derive(Debug, Clone)]
 pub struct DecideChallenge {
     /// Who (the device), where, when.
@@ -143,6 +167,14 @@ pub struct DecideChallenge {
     pub wrong_numbers_before_lock: u32,
     /// How long such a lock lasts.
     pub lock_seconds: i64,
+    /// How long nobody is rung after `not_me`.
+    pub quiet_seconds_after_report: i64,
+    /// What `not_me` does to the user.
+    pub on_report: ReportAction,
+    /// What is remarkable about an approve.
+    pub flags: Vec<ChallengeFlag>,
+    /// With [`Verdict::ShowCode`]: the code that the device will be shown if this command wins.
+    pub code: Option<DisplayedCode>,
 }
 
 impl DecideChallenge {
@@ -151,6 +183,7 @@ impl DecideChallenge {
         use countersign_proto::vocabulary::DenyReason;
         match self.verdict {
             Verdict::Approve { .. } => (ChallengeStatus::Approved, None),
+            Verdict::ShowCode => (ChallengeStatus::Pending, None),
             Verdict::WrongNumber => (ChallengeStatus::Denied, Some(ChallengeReason::WrongNumber)),
             Verdict::Deny(reason) => {
                 let reason = reason.map(|reason| match reason {
@@ -182,21 +215,34 @@ pub enum DecideOutcome {
     StaleKey,
     /// The user is locked and the response says approve.
     Locked(Timestamp),
+    /// Another approve was shown the code before.
+    AwaitingCode,
     /// There is no such challenge.
     NotFound,
 }
 
-/// The response that decided a challenge.
+/// The response that decided a challenge, or that was shown its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedResponse {
     /// `countersign-response+jwt`, verbatim.
     pub response: String,
-    /// What the challenge became.
+    /// What the challenge became; `pending` while the code is awaited.
     pub status: ChallengeStatus,
     /// Why.
     pub reason: Option<ChallengeReason>,
-    /// When.
+    /// When; of a pending one its end.
     pub decided_at: Timestamp,
+    /// While pending: the code.
+    pub code: Option<DisplayedCode>,
+}
+
+/// A challenge that is not what it was when somebody began to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangedChallenge {
+    /// Which.
+    pub id: ChallengeId,
+    /// Whether it still waits, now for its code.
+    pub is_awaiting_code: bool,
 }
 
 /// What came of a cancellation or expiry.
@@ -287,6 +333,8 @@ pub trait Challenges: Send + Sync {
     async fn create_challenge(&self, command: CreateChallenge) -> Result<CreateOutcome, StoreError>;
     /// Records a response.
     async fn decide_challenge(&self, command: DecideChallenge) -> Result<DecideOutcome, StoreError>;
+    /// Takes a code in mode `display`.
+    async fn enter_code(&self, command: EnterCode) -> Result<EnterCodeOutcome, StoreError>;
     /// Cancels or expires.
     async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError>;
     /// By id, in any tenant: the caller checks `facts.tenant_id`.
@@ -300,7 +348,7 @@ pub trait Challenges: Send + Sync {
     ) -> Result<Vec<ChallengeRecord>, StoreError>;
     /// The addressed devices, in id order.
     async fn deliveries(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Vec<DeliveryRecord>, StoreError>;
-    /// The response that decided it, if one did.
+    /// The response that decided it, or was shown its code, if there is one.
     async fn recorded_response(&self, id: ChallengeId) -> Result<Option<RecordedResponse>, StoreError>;
     /// The state that changes, for a response by this device and key under this binding; `None` if either is
     /// unknown.
@@ -319,8 +367,9 @@ pub trait Challenges: Send + Sync {
         device_id: DeviceId,
         id: ChallengeId,
     ) -> Result<Option<(InboxEntry, ChallengeStatus)>, StoreError>;
-    /// Of these challenges, the ones that are no longer pending at `now`. One statement, for the node's poller.
-    async fn ended(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChallengeId>, StoreError>;
+    /// Of these challenges, the ones that are no longer pending at `now`, or await their code. One statement, for the
+    /// node's poller.
+    async fn changed(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChangedChallenge>, StoreError>;
     /// The inboxes of these devices at `now`, as pairs. One statement, for the node's poller.
     async fn inboxes(&self, ids: &[DeviceId], now: Timestamp) -> Result<Vec<(DeviceId, ChallengeId)>, StoreError>;
     /// Challenges stored as pending with `expires_at` ≤ `now`, oldest first, at most `limit`.

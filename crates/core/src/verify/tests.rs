@@ -17,6 +17,7 @@ fn id<K>(n: u8) -> Id<K> {
     format!("01939b5e-7a2c-7def-8abc-0000000000{n:02x}").parse().unwrap()
 }
 
+#[derive(Clone)]
 struct Case {
     facts: ChallengeFacts,
     signed: ChallengeClaims,
@@ -46,6 +47,7 @@ fn approve() -> Case {
         details: None,
         verification: ChallengeVerification { mode: policy.mode, digits: policy.digits, choices: None },
         user_verification: policy.user_verification,
+        user_verification_methods: None,
         profile: None,
         policy_version: 1,
         azp: "client".into(),
@@ -64,6 +66,7 @@ fn approve() -> Case {
             context: None,
             details: None,
             client_reference: None,
+            risk: None,
         },
         policy,
         jws: jws.clone(),
@@ -216,7 +219,47 @@ fn a_lock_stops_what_says_approve_and_never_a_deny() {
 
 #[test]
 fn only_the_second_key_makes_it_more_than_possession() {
-    assert_eq!(amr(KeyRole::Device, Some(UvMethod::Fpt)), ["pop", "mca", "user"]);
-    assert_eq!(amr(KeyRole::UserVerification, Some(UvMethod::Fpt)), ["pop", "mca", "user", "mfa", "fpt"]);
-    assert_eq!(amr(KeyRole::UserVerification, None), ["pop", "mca", "user", "mfa"]);
+    let signed = approve().signed;
+    assert_eq!(amr(&signed, KeyRole::Device, Some(UvMethod::Fpt)), ["pop", "mca", "user"]);
+    assert_eq!(amr(&signed, KeyRole::UserVerification, Some(UvMethod::Fpt)), ["pop", "mca", "user", "mfa", "fpt"]);
+    assert_eq!(amr(&signed, KeyRole::UserVerification, None), ["pop", "mca", "user", "mfa"]);
+}
+
+#[test]
+fn a_method_that_the_challenge_does_not_accept_is_possession_only() {
+    let only_biometrics =
+        |case: &mut Case| case.signed.user_verification_methods = Some(vec![UvMethod::Fpt, UvMethod::Face]);
+    let by_uv_key = approve().with(only_biometrics).with(|case| case.signer.role = KeyRole::UserVerification);
+    let required = by_uv_key.with(|case| case.signed.user_verification = UserVerification::Required);
+    // Not to say how means `other`.
+    for (uv, counts) in [(None, false), (Some(UvMethod::Pin), false), (Some(UvMethod::Face), true)] {
+        let mut case = required.clone();
+        case.response.uv = uv;
+        let judged =
+            if counts { Ok(Verdict::Approve { with_number: true }) } else { Err(Refusal::UserVerificationRequired) };
+        assert_eq!(case.judge(), judged, "{uv:?}");
+        case.signed.user_verification = UserVerification::Preferred;
+        assert_eq!(case.judge(), Ok(Verdict::Approve { with_number: true }), "{uv:?}");
+        let methods = amr(&case.signed, KeyRole::UserVerification, uv);
+        assert_eq!(methods.contains(&"mfa".to_owned()), counts, "{methods:?}");
+    }
+}
+
+#[test]
+fn in_mode_display_an_approve_without_a_number_asks_for_the_code() {
+    let display = |case: &mut Case| case.signed.verification.mode = VerificationMode::Display;
+    assert_eq!(approve().with(display).judge(), Err(Refusal::NumberNotDue));
+    let asks = approve().with(display).with(|case| case.response.number = None);
+    assert_eq!(asks.judge(), Ok(Verdict::ShowCode));
+    let state = DecisionState { locked_until: Some(Timestamp::NEVER), ..open() };
+    assert_eq!(first_obstacle(asks.judge(), true, &state, NOW), Some(Obstacle::Locked(Timestamp::NEVER)));
+    assert!(Verdict::ShowCode.says_approve());
+}
+
+#[test]
+fn an_approve_within_400_ms_is_too_fast() {
+    assert!(is_too_fast(NOW, NOW.plus_millis(399)));
+    assert!(!is_too_fast(NOW, NOW.plus_millis(400)));
+    // A clock that went back proves nothing.
+    assert!(is_too_fast(NOW, NOW.plus_millis(-1)));
 }

@@ -24,6 +24,26 @@ pub enum Sealed<'a> {
         /// Its number.
         number: &'a str,
     },
+    /// Mode `display`: the code that a device shows, and the response that it was shown for. Nobody who rewrites the
+    /// database chooses the code.
+    Code {
+        /// The challenge.
+        challenge_id: ChallengeId,
+        /// The digest of the response.
+        response: Digest,
+        /// The code.
+        code: &'a str,
+    },
+    /// Mode `display`: that code was typed in, then. Without it an approval was never completed; with another time it
+    /// would look like a new one.
+    CodeEntered {
+        /// The challenge.
+        challenge_id: ChallengeId,
+        /// The digest of the response.
+        response: Digest,
+        /// When it was typed: the decision's time, whole seconds.
+        decided_at: Timestamp,
+    },
     /// Whose ticket it is: it cannot be given to another user.
     Ticket {
         /// The enrollment.
@@ -63,6 +83,10 @@ impl Sealed<'_> {
     fn text(&self) -> String {
         let text = match self {
             Self::Number { challenge_id, number } => json!(["number", challenge_id, number]),
+            Self::Code { challenge_id, response, code } => json!(["code", challenge_id, response.to_b64u(), code]),
+            Self::CodeEntered { challenge_id, response, decided_at } => {
+                json!(["code entered", challenge_id, response.to_b64u(), decided_at.as_seconds()])
+            }
             Self::Ticket { enrollment_id, tenant_id, external_id, ticket, confirmation, purpose, expires_at } => {
                 json!([
                     "ticket",
@@ -128,5 +152,21 @@ mod tests {
         assert!(!one.holds(&seal, &Sealed::Number { challenge_id: another, number: "042137" }));
         assert!(!other.holds(&seal, &content));
         assert!(!one.holds("", &content));
+    }
+
+    #[test]
+    fn a_code_that_is_shown_is_no_code_that_was_typed() {
+        let seals = Seals::new(b"key");
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let challenge_id = new_id(now, &SystemEntropy::default());
+        let response = Digest::of("response");
+        let shown = seals.seal(&Sealed::Code { challenge_id, response, code: "1800000000" });
+        let entered = |decided_at| Sealed::CodeEntered { challenge_id, response, decided_at };
+        assert!(!seals.holds(&shown, &entered(now)));
+        let typed = seals.seal(&entered(now));
+        assert!(seals.holds(&typed, &entered(now)));
+        assert!(!seals.holds(&typed, &entered(now.plus_seconds(1))));
+        let other = Sealed::CodeEntered { challenge_id, response: Digest::of("other"), decided_at: now };
+        assert!(!seals.holds(&typed, &other));
     }
 }

@@ -37,9 +37,12 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
 pub async fn round(app: &App) -> Result<(), StoreError> {
     let now = app.now();
     for ids in app.waiters.challenges().chunks(CHUNK) {
-        let ended = app.store.ended(ids, now).await?;
-        let keys: Vec<_> = ended.into_iter().map(WakeKey::Challenge).collect();
-        app.waiters.wake(&keys);
+        for changed in app.store.changed(ids, now).await? {
+            match changed.is_awaiting_code {
+                true => app.waiters.tell_of_code(changed.id),
+                false => app.waiters.wake(&[WakeKey::Challenge(changed.id)]),
+            }
+        }
     }
     for ids in app.waiters.devices().chunks(CHUNK) {
         let mut inboxes: HashMap<DeviceId, BTreeSet<ChallengeId>> = HashMap::new();

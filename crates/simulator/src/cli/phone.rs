@@ -153,8 +153,15 @@ impl Session<'_> {
         let uv = (self.arguments.uv && answer.decision == Decision::Approve).then_some(UvMethod::Pin);
         let recorded = self.phone.respond(challenge, &Answer { uv, ..answer }).await?;
         let status = recorded.status.as_str();
-        let members = json!({"challenge_id": recorded.challenge_id, "status": status});
-        tell(self.json, "answered", members, || format!("Challenge {} is {status}.", recorded.challenge_id))?;
+        let code = recorded.display_code.as_deref().map(plain);
+        let mut members = json!({"challenge_id": recorded.challenge_id, "status": status});
+        if let Some(code) = &code {
+            members["display_code"] = json!(code);
+        }
+        tell(self.json, "answered", members, || match &code {
+            Some(code) => format!("Type this code where you sign in: {code}"),
+            None => format!("Challenge {} is {status}.", recorded.challenge_id),
+        })?;
         Ok(true)
     }
 }

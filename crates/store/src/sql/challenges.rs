@@ -6,6 +6,8 @@
 
 #[path = "challenges/close.rs"]
 mod close;
+#[path = "challenges/code.rs"]
+mod code;
 #[path = "challenges/create.rs"]
 mod create;
 #[path = "challenges/decide.rs"]
@@ -18,6 +20,8 @@ mod idempotency;
 mod inbox;
 #[path = "challenges/read.rs"]
 mod read;
+#[path = "challenges/reported.rs"]
+mod reported;
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -26,8 +30,9 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         challenges::{
-            Addressees, ChallengeFilter, Challenges, CloseChallenge, CloseOutcome, CreateChallenge, CreateOutcome,
-            DecideChallenge, DecideOutcome, DueChallenge, InboxEntry, RecordedResponse, StoredCreation,
+            Addressees, ChallengeFilter, Challenges, ChangedChallenge, CloseChallenge, CloseOutcome, CreateChallenge,
+            CreateOutcome, DecideChallenge, DecideOutcome, DueChallenge, EnterCode, EnterCodeOutcome, InboxEntry,
+            RecordedResponse, StoredCreation,
         },
     },
     verify::DecisionState,
@@ -48,6 +53,7 @@ use super::{Database, batch::SetCommand};
 
 /// The statements of the files below this one.
 pub(super) struct Statements {
+    code: code::Statements,
     create: create::Statements,
     decide: decide::Statements,
     close: close::Statements,
@@ -55,11 +61,13 @@ pub(super) struct Statements {
     idempotency: idempotency::Statements,
     inbox: inbox::Statements,
     read: read::Statements,
+    reported: reported::Statements,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
+            code: code::Statements::new(),
             create: create::Statements::new(),
             decide: decide::Statements::new(),
             close: close::Statements::new(),
@@ -67,6 +75,7 @@ impl Statements {
             idempotency: idempotency::Statements::new(),
             inbox: inbox::Statements::new(),
             read: read::Statements::new(),
+            reported: reported::Statements::new(),
         }
     }
 }
@@ -92,6 +101,10 @@ impl Challenges for Database {
 
     async fn decide_challenge(&self, command: DecideChallenge) -> Result<DecideOutcome, StoreError> {
         self.write_in_batch(command, |ask| SetCommand::Decide(Box::new(ask))).await
+    }
+
+    async fn enter_code(&self, command: EnterCode) -> Result<EnterCodeOutcome, StoreError> {
+        self.write(command).await
     }
 
     async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError> {
@@ -141,8 +154,8 @@ impl Challenges for Database {
         inbox::entry(self, device_id, id).await
     }
 
-    async fn ended(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChallengeId>, StoreError> {
-        inbox::ended(self, ids, now).await
+    async fn changed(&self, ids: &[ChallengeId], now: Timestamp) -> Result<Vec<ChangedChallenge>, StoreError> {
+        inbox::changed(self, ids, now).await
     }
 
     async fn inboxes(&self, ids: &[DeviceId], now: Timestamp) -> Result<Vec<(DeviceId, ChallengeId)>, StoreError> {

@@ -7,12 +7,17 @@ use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
     event::{Event, EventKind, Subjects},
+    limits::FAILURES_UNTIL_ENDLESS_LOCK,
     ports::{
         PageRequest, StoreError,
-        users::{UnlockOutcome, UserName, UserRecord, Users},
+        users::{ClearReportOutcome, ReportUser, ReportUserOutcome, UnlockOutcome, UserName, UserRecord, Users},
     },
 };
-use countersign_proto::ids::{TenantId, UserId};
+use countersign_proto::{
+    api::users::UserReport,
+    ids::{TenantId, UserId},
+    timestamp::Timestamp,
+};
 use uuid::Uuid;
 
 use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
@@ -31,7 +36,7 @@ impl Statements {
             Statement::new(format!(
                 "-- {name}
                 SELECT id, external_id, display_name, created_at, device_count, pending_challenges,
-                    consecutive_failures, locked_until
+                    consecutive_failures, locked_until, reported_at, reported_by, pushes_stopped_until
                 FROM users WHERE tenant_id = $1 AND {which}"
             ))
         };
@@ -70,6 +75,14 @@ impl Users for Database {
     async fn unlock_user(&self, stamp: Stamp, id: UserId) -> Result<UnlockOutcome, StoreError> {
         self.write(UnlockUser { stamp, id }).await
     }
+
+    async fn report_user(&self, command: ReportUser) -> Result<ReportUserOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn clear_report(&self, stamp: Stamp, id: UserId) -> Result<ClearReportOutcome, StoreError> {
+        self.write(ClearReport { stamp, id }).await
+    }
 }
 
 /// Sets the failure counter to 0 and ends a lock.
@@ -89,11 +102,9 @@ impl Plain for UnlockUser {
             UPDATE users SET consecutive_failures = 0, locked_until = NULL
             WHERE tenant_id = $1 AND id = $2 AND (consecutive_failures > 0 OR locked_until IS NOT NULL)";
         let unlocked = tx.execute(query(unlock).bind(tenant_id).bind(self.id.as_uuid())).await? == 1;
-        let by_id = query(&tx.statements().users.by_id).bind(tenant_id).bind(self.id.as_uuid());
-        let Some(row) = tx.fetch_optional(by_id).await? else {
+        let Some(record) = record(tx, self.stamp.tenant_id, self.id).await? else {
             return Ok(Outcome::Rollback(UnlockOutcome::NotFound));
         };
-        let record = user(&row)?;
         if !unlocked {
             return Ok(Outcome::Rollback(UnlockOutcome::NotLocked(record)));
         }
@@ -103,8 +114,55 @@ impl Plain for UnlockUser {
     }
 }
 
+/// Clears a report, the stop of pushes, and the lock that came with the report: one without end that wrong numbers did
+/// not bring about.
+struct ClearReport {
+    stamp: Stamp,
+    id: UserId,
+}
+
+#[async_trait]
+impl Plain for ClearReport {
+    type Reply = ClearReportOutcome;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<ClearReportOutcome>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        let clear = "-- clear_report
+            UPDATE users SET reported_at = NULL, reported_by = NULL, pushes_stopped_until = NULL,
+                locked_until = CASE WHEN locked_until = $3 AND consecutive_failures < $4 THEN NULL ELSE locked_until END
+            WHERE tenant_id = $1 AND id = $2 AND reported_at IS NOT NULL";
+        let clear = query(clear)
+            .bind(self.stamp.tenant_id.as_uuid())
+            .bind(self.id.as_uuid())
+            .bind(Timestamp::NEVER.as_millis())
+            .bind(i64::from(FAILURES_UNTIL_ENDLESS_LOCK));
+        let is_cleared = tx.execute(clear).await? == 1;
+        let Some(record) = record(tx, self.stamp.tenant_id, self.id).await? else {
+            return Ok(Outcome::Rollback(ClearReportOutcome::NotFound));
+        };
+        if !is_cleared {
+            return Ok(Outcome::Rollback(ClearReportOutcome::NotReported(record)));
+        }
+        let subjects = Subjects { user_id: Some(self.id), ..Subjects::default() };
+        tx.insert_events(vec![Event::new(&self.stamp, EventKind::UserReportCleared, subjects)]).await?;
+        Ok(Outcome::Commit(ClearReportOutcome::Cleared(record)))
+    }
+}
+
+/// The user, inside a transaction.
+pub(super) async fn record(tx: &mut Tx<'_>, tenant_id: TenantId, id: UserId) -> Result<Option<UserRecord>, Failure> {
+    let statements = tx.statements();
+    let by_id = query(&statements.users.by_id).bind(tenant_id.as_uuid()).bind(id.as_uuid());
+    Ok(tx.fetch_optional(by_id).await?.as_ref().map(user).transpose()?)
+}
+
 fn user(row: &Row) -> Result<UserRecord, StoreError> {
     let columns = Columns::new("users", row);
+    let reported = match (columns.optional_time("reported_at")?, columns.optional_word("reported_by")?) {
+        (Some(at), Some(by)) => Some(UserReport { at, by }),
+        (None, _) => None,
+        (Some(_), None) => return Err(columns.corrupt("reported_by")),
+    };
     Ok(UserRecord {
         name: UserName {
             id: columns.id("id")?,
@@ -116,5 +174,7 @@ fn user(row: &Row) -> Result<UserRecord, StoreError> {
         pending_challenges: columns.count("pending_challenges")?,
         consecutive_failures: columns.count("consecutive_failures")?,
         locked_until: columns.optional_time("locked_until")?,
+        reported,
+        pushes_stopped_until: columns.optional_time("pushes_stopped_until")?,
     })
 }

@@ -1,9 +1,12 @@
 //! `ports::challenges` on both databases.
 
+mod budget;
 mod close;
+mod code;
 mod create;
 mod decide;
 mod read;
+mod reported;
 
 use countersign_core::ports::{
     challenges::{Close, CloseChallenge},

@@ -49,6 +49,8 @@ async fn an_external_id_finds_its_one_user() {
             pending_challenges: 0,
             consecutive_failures: 0,
             locked_until: None,
+            reported: None,
+            pushes_stopped_until: None,
         };
         assert_eq!(found, std::slice::from_ref(&wanted));
         assert_eq!(world.store.user(world.tenant_id, ada.id).await, Ok(Some(wanted)));

@@ -70,11 +70,17 @@ pub(super) async fn deny(desk: &Desk, arguments: DenyArgs) -> Result<(), DeviceE
 }
 
 async fn answer(desk: &Desk, phone: &Phone, challenge: &VerifiedChallenge, answer: Answer) -> Result<(), DeviceError> {
-    let ResponseRecorded { challenge_id, status, decided_at, .. } = phone.respond(challenge, &answer).await?;
-    let object = json!({
-        "challenge_id": challenge_id, "device_id": phone.id(), "status": status, "decided_at": decided_at,
-    });
-    desk.say(&object, &format!("Challenge {challenge_id} is {}.", status.as_str()))
+    let recorded = phone.respond(challenge, &answer).await?;
+    let ResponseRecorded { challenge_id, status, decided_at, display_code } = recorded;
+    let mut object = json!({"challenge_id": challenge_id, "device_id": phone.id(), "status": status});
+    if let Some(decided_at) = decided_at {
+        object["decided_at"] = json!(decided_at);
+    }
+    let Some(code) = display_code else {
+        return desk.say(&object, &format!("Challenge {challenge_id} is {}.", status.as_str()));
+    };
+    object["display_code"] = json!(code);
+    desk.say(&object, &format!("Type this code where you sign in: {code}"))
 }
 
 /// The challenge, verified, and the registration that it is addressed to.

@@ -1,4 +1,5 @@
-//! `GET /v1/challenges/{id}` (protocol 6.4), held while pending if the caller asks.
+//! `GET /v1/challenges/{id}` (protocol 6.4), held while pending if the caller asks; a hold that began before a device was
+//! shown the code (6.8) ends when it is.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use countersign_core::wake::WakeKey;
+use countersign_core::{challenge::ChallengeRecord, wake::WakeKey};
 use countersign_proto::{api::challenges::Challenge, vocabulary::ChallengeStatus};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -24,7 +25,7 @@ use crate::http::{
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// Seconds to wait for the end of the challenge, 0 to 50; 0 if absent.
+    /// Seconds to wait for the end of the challenge, or for `awaiting_code`, 0 to 50; 0 if absent.
     #[param(minimum = 0, maximum = 50)]
     wait: Option<u32>,
     /// `deliveries`, `evidence`, or both with a comma.
@@ -73,7 +74,14 @@ pub async fn handle(
         // From a wake-up until the reply, or the next sleep.
         let mut _turn = None;
         let mut has_waited = false;
-        while record.status == ChallengeStatus::Pending && app.now() < until {
+        let began_awaiting = record.is_awaiting_code();
+        if began_awaiting {
+            waiter.has_seen_code();
+        }
+        let is_as_it_was = |record: &ChallengeRecord| {
+            record.status == ChallengeStatus::Pending && record.is_awaiting_code() == began_awaiting
+        };
+        while is_as_it_was(&record) && app.now() < until {
             _turn = None;
             let aside = app.admission.aside();
             let goes_on = waiter.wait(app.clock.as_ref(), until.min(record.facts.expires_at)).await;

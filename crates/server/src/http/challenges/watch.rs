@@ -28,6 +28,7 @@ struct Watch {
     id: ChallengeId,
     waiter: Waiter,
     is_first: bool,
+    has_told_of_code: bool,
 }
 
 /// Streams the challenge's status.
@@ -45,7 +46,7 @@ pub async fn handle(
     let waiter = waiter.ok_or_else(|| {
         ApiError::new(countersign_proto::problem::ProblemType::Unavailable).retry_after(1).because("waiter table full")
     })?;
-    let watch = Watch { app, caller, id, waiter, is_first: true };
+    let watch = Watch { app, caller, id, waiter, is_first: true, has_told_of_code: false };
     let stream = futures_util::stream::unfold(Some(watch), |watch| async move {
         let watch = watch?;
         let (event, rest) = watch.next().await?;
@@ -64,11 +65,16 @@ impl Watch {
             let (record, viewer) = find(&self.app, &self.caller, self.id).await.ok()?;
             let now = self.app.now();
             let is_over = record.status != ChallengeStatus::Pending;
-            if is_over || self.is_first {
+            let is_news = record.is_awaiting_code() && !self.has_told_of_code;
+            if is_over || is_news || self.is_first {
                 if !self.is_first {
                     self.caller.reauthenticate(&self.app).await.ok()?;
                 }
                 self.is_first = false;
+                if record.is_awaiting_code() {
+                    self.has_told_of_code = true;
+                    self.waiter.has_seen_code();
+                }
                 let shown = self.app.decisions.show(&record, viewer, false, now).ok()?;
                 let event = Event::default().event("status").json_data(shown).ok()?;
                 return Some((event, if is_over { None } else { Some(self) }));

@@ -10,10 +10,11 @@ use axum::{
     extract::{Path, State},
 };
 use countersign_core::{
-    actor::Actor,
-    challenge::ChallengeFacts,
-    limits,
-    ports::challenges::{DecideChallenge, DecideOutcome, RecordedResponse},
+    actor::{Actor, Stamp},
+    challenge::{ChallengeFacts, status_at},
+    digest::Digest,
+    entropy, limits,
+    ports::challenges::{DecideChallenge, DecideOutcome, DisplayedCode, RecordedResponse},
     verify::{self, Obstacle, Refusal, Verdict},
 };
 use countersign_proto::{
@@ -25,7 +26,7 @@ use countersign_proto::{
     },
     problem::ProblemType,
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, Decision, DeviceStatus},
+    vocabulary::{ChallengeFlag, ChallengeReason, ChallengeStatus, Decision, DeviceStatus, FastApproval},
 };
 
 use super::artefact;
@@ -39,6 +40,7 @@ use crate::{
         state::App,
     },
     keyring::BoundKey,
+    signing::Sealed,
 };
 
 /// Records a device's signed approve or deny.
@@ -98,7 +100,7 @@ async fn first_reply(
     let recorded = app.store.recorded_response(id).await?;
     let recorded = recorded
         .filter(|recorded| recorded.response == text && now < recorded.decided_at.plus_seconds(limits::REPLAY_SECONDS));
-    Ok(recorded.map(|recorded| reply(id, &recorded)))
+    Ok(recorded.map(|recorded| reply(app, id, &recorded, now)))
 }
 
 struct Attempt<'a> {
@@ -135,19 +137,31 @@ impl Attempt<'_> {
         let judged = verify::judge(facts, signed, &bound.signer, &self.claims, |number| {
             self.app.keys.is_right_number(signed.number_mac.as_deref(), facts.id, number)
         });
+        let flags = self.flags(facts, &bound);
         let verdict = match judged {
+            Ok(Verdict::Approve { .. } | Verdict::ShowCode)
+                if !flags.is_empty() && facts.policy.fast_approval == FastApproval::Refuse =>
+            {
+                return self.refuse(facts, &bound, Refusal::ApprovedTooFast).await;
+            }
             Ok(verdict) => verdict,
             Err(refusal) => return self.refuse(facts, &bound, refusal).await,
         };
+        let mut command = self.command(facts, &bound, verdict, flags);
         // 11. At most twice: the key in memory may have a newer binding by now.
-        let mut outcome = self.write(facts, &bound, verdict).await?;
+        let mut outcome = self.app.store.decide_challenge(command.clone()).await?;
         if outcome == DecideOutcome::StaleKey {
             self.app.keyring.forget(&self.thumbprint);
             let fresh = self.app.keyring.bound(&self.thumbprint).await?;
             bound = fresh.ok_or_else(|| ApiError::invalid_signature("stale_key"))?;
-            outcome = self.write(facts, &bound, verdict).await?;
+            command.binding = bound.binding.clone();
+            command.stamp = self.stamp(&bound);
+            outcome = self.app.store.decide_challenge(command.clone()).await?;
         }
-        self.answer(facts, verdict, outcome).await
+        if matches!(outcome, DecideOutcome::Won { .. }) {
+            self.app.sightings.answered(bound.signer.tenant_id, bound.signer.device_id, self.now);
+        }
+        self.answer(facts, command, outcome).await
     }
 
     /// The challenge, if it is of the device's tenant and user: mostly from memory, for nothing of it ever changes.
@@ -164,28 +178,62 @@ impl Attempt<'_> {
         }
     }
 
-    async fn write(&self, facts: &ChallengeFacts, bound: &BoundKey, verdict: Verdict) -> ApiResult<DecideOutcome> {
+    fn stamp(&self, bound: &BoundKey) -> Stamp {
+        self.app.stamp(Actor::Device(bound.signer.device_id), bound.signer.tenant_id, &self.request_id.0, self.now)
+    }
+
+    /// What is remarkable about an approve: that it came faster than a person reads. Another node may have handed the
+    /// challenge out; what is known for certain is that this was not before it was made.
+    fn flags(&self, facts: &ChallengeFacts, bound: &BoundKey) -> Vec<ChallengeFlag> {
+        if self.claims.decision != Decision::Approve || facts.policy.fast_approval == FastApproval::Allow {
+            return Vec::new();
+        }
+        let fetched_at = self.app.sightings.first_fetch(facts.id, bound.signer.device_id);
+        let is_too_fast = verify::is_too_fast(fetched_at.unwrap_or_else(|| facts.id.made_at()), self.now);
+        is_too_fast.then_some(ChallengeFlag::FastApproval).into_iter().collect()
+    }
+
+    fn command(
+        &self,
+        facts: &ChallengeFacts,
+        bound: &BoundKey,
+        verdict: Verdict,
+        flags: Vec<ChallengeFlag>,
+    ) -> DecideChallenge {
         let policy = &facts.policy;
-        let device_id = bound.signer.device_id;
-        let command = DecideChallenge {
-            stamp: self.app.stamp(Actor::Device(device_id), bound.signer.tenant_id, &self.request_id.0, self.now),
+        DecideChallenge {
+            stamp: self.stamp(bound),
             challenge_id: facts.id,
             user_id: bound.signer.user_id,
-            device_id,
+            device_id: bound.signer.device_id,
             key: self.thumbprint.clone(),
             binding: bound.binding.clone(),
             response: self.text.clone(),
             verdict,
             wrong_numbers_before_lock: policy.wrong_numbers_before_lock,
             lock_seconds: policy.lock_seconds,
-        };
-        Ok(self.app.store.decide_challenge(command).await?)
+            quiet_seconds_after_report: policy.quiet_seconds_after_report,
+            on_report: policy.on_report,
+            // A denial is one however fast it comes; a wrong number speaks for itself.
+            flags: if matches!(verdict, Verdict::Approve { .. } | Verdict::ShowCode) { flags } else { Vec::new() },
+            code: (verdict == Verdict::ShowCode).then(|| self.draw_code(facts)),
+        }
+    }
+
+    /// Draws a code and seals it: whoever rewrites the database does not choose it. Should the write lose, nobody has
+    /// seen it.
+    fn draw_code(&self, facts: &ChallengeFacts) -> DisplayedCode {
+        let digits = facts.policy.digits.unwrap_or_default();
+        let code = entropy::digits(digits, self.app.entropy.as_ref());
+        let content = Sealed::Code { challenge_id: facts.id, response: Digest::of(&self.text), code: &code };
+        let seal = self.app.keys.seals().seal(&content);
+        DisplayedCode { code, seal }
     }
 
     async fn answer(
         &self,
         facts: &ChallengeFacts,
-        verdict: Verdict,
+        command: DecideChallenge,
         outcome: DecideOutcome,
     ) -> ApiResult<Json<ResponseRecorded>> {
         if let Some(error) = problem::lost(&outcome, self.now) {
@@ -196,18 +244,22 @@ impl Attempt<'_> {
             };
         }
         if let DecideOutcome::Repeat(recorded) = outcome {
-            return reply(facts.id, &recorded);
+            return reply(self.app, facts.id, &recorded, self.now);
         }
+        let verdict = command.verdict;
         metrics::counter!("countersign_responses_total", "verdict" => word(verdict)).increment(1);
         metrics::histogram!("countersign_challenge_step_seconds", "step" => "answered")
             .record(self.now.seconds_since(facts.id.made_at()));
-        let status = match verdict {
-            Verdict::Approve { .. } => ChallengeStatus::Approved,
-            Verdict::Deny(_) => ChallengeStatus::Denied,
+        let (status, _) = command.end();
+        let decided_at = (status != ChallengeStatus::Pending).then(|| self.now.floor_to_second());
+        match verdict {
+            Verdict::Approve { .. } | Verdict::ShowCode | Verdict::Deny(_) => {
+                let display_code = command.code.map(|displayed| displayed.code);
+                Ok(Json(ResponseRecorded { challenge_id: facts.id, status, decided_at, display_code }))
+            }
             // 10.
-            Verdict::WrongNumber => return Err(ApiError::new(ProblemType::NumberMismatch)),
-        };
-        Ok(Json(ResponseRecorded { challenge_id: facts.id, status, decided_at: self.now.floor_to_second() }))
+            Verdict::WrongNumber => Err(ApiError::new(ProblemType::NumberMismatch)),
+        }
     }
 
     async fn first_reply(&self) -> ApiResult<Option<ApiResult<Json<ResponseRecorded>>>> {
@@ -257,17 +309,36 @@ impl Attempt<'_> {
     }
 }
 
-/// The first reply to a recorded response: a 200, or the 403 of a wrong number.
-fn reply(id: ChallengeId, recorded: &RecordedResponse) -> ApiResult<Json<ResponseRecorded>> {
+/// The first reply to a recorded response: a 200, or the 403 of a wrong number. Of an approve that was shown the code the
+/// same code while that is awaited; then what became of the challenge.
+fn reply(app: &App, id: ChallengeId, recorded: &RecordedResponse, now: Timestamp) -> ApiResult<Json<ResponseRecorded>> {
     if recorded.reason == Some(ChallengeReason::WrongNumber) {
         return Err(ApiError::new(ProblemType::NumberMismatch));
     }
-    Ok(Json(ResponseRecorded { challenge_id: id, status: recorded.status, decided_at: recorded.decided_at }))
+    let status = status_at(recorded.status, recorded.decided_at, now);
+    let is_beaten = recorded.reason == Some(ChallengeReason::WrongCode);
+    match (status, &recorded.code) {
+        (ChallengeStatus::Approved | ChallengeStatus::Denied, _) if !is_beaten => {
+            let decided_at = Some(recorded.decided_at);
+            Ok(Json(ResponseRecorded { challenge_id: id, status, decided_at, display_code: None }))
+        }
+        (ChallengeStatus::Pending, Some(DisplayedCode { code, seal })) => {
+            let content = Sealed::Code { challenge_id: id, response: Digest::of(&recorded.response), code };
+            if !app.keys.seals().holds(seal, &content) {
+                alarm::raise("code_seal", &id.to_string());
+                return Err(ApiError::internal("code_seal"));
+            }
+            let display_code = Some(code.clone());
+            Ok(Json(ResponseRecorded { challenge_id: id, status, decided_at: None, display_code }))
+        }
+        _ => Err(ApiError::challenge_closed(status)),
+    }
 }
 
 const fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Approve { .. } => "approve",
+        Verdict::ShowCode => "show_code",
         Verdict::Deny(_) => "deny",
         Verdict::WrongNumber => "wrong_number",
     }

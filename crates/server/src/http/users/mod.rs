@@ -1,7 +1,9 @@
 //! `/v1/users` (protocol 10).
 
+pub mod clear_report;
 pub mod devices;
 pub mod list;
+pub mod report;
 pub mod show;
 pub mod unlock;
 
@@ -24,5 +26,7 @@ fn show_user(record: UserRecord, now: Timestamp) -> User {
         pending_challenges: record.pending_challenges,
         consecutive_failures: record.consecutive_failures,
         locked_until: record.locked_until.filter(|until| *until > now),
+        reported: record.reported,
+        pushes_stopped_until: record.pushes_stopped_until.filter(|until| *until > now),
     }
 }

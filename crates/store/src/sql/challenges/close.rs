@@ -51,7 +51,7 @@ impl Statements {
             close_challenges: Statement::new(format!(
                 "-- close_challenges
                 UPDATE challenges SET
-                    status = r_status, reason = r_reason, decision_id = r_command_id, number = NULL,
+                    status = r_status, reason = r_reason, decision_id = r_command_id, number = NULL, code = NULL,
                     decided_at = CASE WHEN r_is_expiry THEN expires_at ELSE r_decided_at END
                 FROM {closes}
                 WHERE challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
@@ -106,12 +106,16 @@ impl Tx<'_> {
         if won.is_empty() {
             return Ok(());
         }
-        let change = |command: &&CloseChallenge| UserChange {
-            tenant_id: command.stamp.tenant_id,
-            user_id: command.user_id,
-            effect: Effect::Released,
-        };
-        let changes: Vec<_> = won.iter().map(change).collect();
+        let changes: Vec<_> = won
+            .iter()
+            .map(|command| UserChange {
+                stamp: &command.stamp,
+                user_id: command.user_id,
+                ended: 1,
+                effect: Effect::Released,
+                report: None,
+            })
+            .collect();
         self.settle_users(&changes).await?;
         let event = |command: &&CloseChallenge| {
             let subjects = Subjects {

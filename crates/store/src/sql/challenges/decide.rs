@@ -6,19 +6,24 @@ use countersign_core::{
     challenge::status_at,
     digest::Digest,
     event::{Event, EventKind, Subjects},
-    ports::challenges::{DecideChallenge, DecideOutcome, RecordedResponse},
+    ports::{
+        StoreError,
+        challenges::{DecideChallenge, DecideOutcome, DisplayedCode, RecordedResponse},
+    },
     verify::Verdict,
+    wake::WakeKey,
 };
 use countersign_proto::{
-    ids::{ChallengeId, CommandId},
+    ids::{ChallengeId, CommandId, UserId},
     timestamp::Timestamp,
-    vocabulary::{ChallengeReason, ChallengeStatus, DeviceStatus, Word as _},
+    vocabulary::{ChallengeFlag, ChallengeReason, ChallengeStatus, DeviceStatus, ReportAction, ReportedBy, Word as _},
 };
 use serde_json::json;
 
 use super::{
     super::{Columns, Tx, dialect, query},
     ended::{Effect, Ended, UserChange},
+    reported::Report,
 };
 use crate::{
     failure::Failure,
@@ -36,6 +41,10 @@ const RESPONSES: &rows::Columns = &[
     ("r_binding", Type::Text),
     ("r_response", Type::Text),
     ("r_says_approve", Type::Flag),
+    ("r_shows_code", Type::Flag),
+    ("r_code", Type::Text),
+    ("r_code_seal", Type::Text),
+    ("r_flags", Type::Text),
     ("r_status", Type::Text),
     ("r_reason", Type::Text),
     ("r_now", Type::Integer),
@@ -54,16 +63,19 @@ impl Statements {
         let responses = dialect::row_source(1, RESPONSES);
         Self {
             // All of step 11. On PostgreSQL user and device are locked before, so that what is judged here holds
-            // until the commit; the challenge's own row settles races between responses.
+            // until the commit; the challenge's own row settles races between responses. In mode `display` the first
+            // approve writes itself and its code into a row that stays pending; a denial takes their place.
             decide_challenges: Statement::new(format!(
                 "-- decide_challenges
                 UPDATE challenges SET
                     status = r_status, reason = r_reason, decided_at = r_decided_at, device_id = r_device_id,
-                    response = r_response, binding = r_binding, decision_id = r_command_id, number = NULL
+                    response = r_response, binding = r_binding, decision_id = r_command_id, number = NULL,
+                    code = r_code, code_seal = r_code_seal, flags = r_flags
                 FROM {responses} CROSS JOIN users CROSS JOIN devices CROSS JOIN deliveries
                 WHERE challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
                   AND challenges.user_id = r_user_id
                   AND challenges.status = 'pending' AND challenges.expires_at > r_now
+                  AND (NOT r_shows_code OR challenges.response IS NULL)
                   AND users.id = r_user_id AND users.tenant_id = r_tenant_id
                   AND (NOT r_says_approve OR users.locked_until IS NULL OR users.locked_until <= r_now)
                   AND devices.id = r_device_id AND devices.tenant_id = r_tenant_id AND devices.user_id = r_user_id
@@ -75,7 +87,7 @@ impl Statements {
             lost_decisions: Statement::new(format!(
                 "-- lost_decisions
                 SELECT r_command_id, challenges.status AS status, reason, challenges.expires_at AS expires_at,
-                    decided_at, response, challenges.decision_id AS decision_id, locked_until,
+                    decided_at, response, code, code_seal, challenges.decision_id AS decision_id, locked_until,
                     devices.status AS device_status, key_thumbprint, uv_thumbprint, binding_id,
                     deliveries.device_id AS addressed_device_id
                 FROM {responses}
@@ -129,29 +141,57 @@ impl Tx<'_> {
         if won.is_empty() {
             return Ok(outcomes);
         }
-        let changes: Vec<_> = won.iter().map(|command| user_change(command)).collect();
+        let reports: Vec<_> = won.iter().filter_map(|command| report(command)).collect();
+        let mut reported = self.end_reported(&reports).await?;
+        let (shown, ends): (Vec<_>, Vec<_>) =
+            won.iter().copied().partition(|command| command.verdict == Verdict::ShowCode);
+        let others = |id: &UserId| reported.get(id).map_or(0, |reported| reported.cancelled.len());
+        let changes = ends.iter().copied().map(|command| user_change(command, 1 + others(&command.user_id)));
+        let changes: Vec<_> = changes.collect();
         let locks = self.settle_users(&changes).await?;
         let mut events = Vec::with_capacity(won.len());
+        let mut ended = Vec::with_capacity(ends.len());
         for command in won {
+            let reported = reported.remove(&command.user_id);
             // A response that says approve wins only while there is no lock: one that holds now is new.
             let locked_until = match command.verdict {
                 Verdict::WrongNumber => locks.get(&command.user_id).copied().flatten(),
-                Verdict::Approve { .. } | Verdict::Deny(_) => None,
+                Verdict::Approve { .. } | Verdict::ShowCode | Verdict::Deny(_) => None,
             };
             let locked_until = locked_until.filter(|until| *until > command.stamp.at);
-            events.extend(decision_events(command, locked_until));
+            let is_locked = locked_until.is_some() || reported.as_ref().is_some_and(|reported| reported.is_new_lock);
+            events.extend(decision_events(command, is_locked));
             outcomes.insert(command.stamp.command_id, DecideOutcome::Won { locked_until });
+            let others = reported.map(|reported| reported.cancelled).unwrap_or_default();
+            let others = others.into_iter().map(|id| (id, None));
+            let own = (command.verdict != Verdict::ShowCode).then_some((command.challenge_id, Some(command.device_id)));
+            let end = |(challenge_id, decided_by)| Ended { stamp: &command.stamp, challenge_id, decided_by };
+            ended.extend(own.into_iter().chain(others).map(end));
         }
         self.insert_events(events).await?;
-        let ended = won.iter().map(|command| Ended {
-            stamp: &command.stamp,
-            challenge_id: command.challenge_id,
-            decided_by: Some(command.device_id),
-        });
-        let ended: Vec<_> = ended.collect();
+        for command in &ends {
+            if locks.get(&command.user_id) == Some(&Some(Timestamp::NEVER)) {
+                self.cancel_open_enrollments(&command.stamp, command.user_id).await?;
+            }
+        }
+        for command in shown {
+            self.wake(WakeKey::Challenge(command.challenge_id));
+        }
         self.withdraw(&ended).await?;
         Ok(outcomes)
     }
+}
+
+/// What a deny with `not_me` does beyond ending its challenge.
+fn report(command: &DecideChallenge) -> Option<Report<'_>> {
+    let (_, reason) = command.end();
+    (reason == Some(ChallengeReason::NotMe)).then(|| Report {
+        stamp: &command.stamp,
+        user_id: command.user_id,
+        by: ReportedBy::Device,
+        quiet_seconds: command.quiet_seconds_after_report,
+        locks: command.on_report == ReportAction::Lock,
+    })
 }
 
 fn response_rows(commands: &[&DecideChallenge]) -> String {
@@ -167,29 +207,42 @@ fn response_rows(commands: &[&DecideChallenge]) -> String {
             "r_binding": command.binding.jws,
             "r_response": command.response,
             "r_says_approve": command.verdict.says_approve(),
+            "r_shows_code": command.verdict == Verdict::ShowCode,
+            "r_code": command.code.as_ref().map(|displayed| displayed.code.as_str()),
+            "r_code_seal": command.code.as_ref().map(|displayed| displayed.seal.as_str()),
+            "r_flags": flags(&command.flags),
             "r_status": status.as_str(),
             "r_reason": reason.map(ChallengeReason::as_str),
             "r_now": rows::time(command.stamp.at),
-            "r_decided_at": rows::time(command.stamp.at.floor_to_second()),
+            "r_decided_at": (status != ChallengeStatus::Pending).then(|| rows::time(command.stamp.at.floor_to_second())),
             "r_command_id": rows::id(command.stamp.command_id),
         })
     };
     rows::to_parameter(RESPONSES, commands.iter().map(row).collect())
 }
 
-fn user_change(command: &DecideChallenge) -> UserChange {
+/// Words, separated by blanks; NULL if there are none.
+fn flags(flags: &[ChallengeFlag]) -> Option<String> {
+    let words: Vec<_> = flags.iter().map(|flag| flag.as_str()).collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+fn user_change(command: &DecideChallenge, ended: usize) -> UserChange<'_> {
     let effect = match command.verdict {
-        Verdict::Approve { with_number: true } => Effect::Reset,
-        Verdict::Approve { with_number: false } | Verdict::Deny(_) => Effect::Released,
+        Verdict::Approve { with_number } => Effect::Approval { is_proven: with_number },
+        // Nothing has ended: not asked for.
+        Verdict::ShowCode => Effect::Released,
+        Verdict::Deny(_) => Effect::Denial,
         Verdict::WrongNumber => Effect::Failure {
             limit: command.wrong_numbers_before_lock,
             locked_until: command.stamp.at.plus_seconds(command.lock_seconds),
         },
     };
-    UserChange { tenant_id: command.stamp.tenant_id, user_id: command.user_id, effect }
+    let (stamp, user_id) = (&command.stamp, command.user_id);
+    UserChange { stamp, user_id, ended, effect, report: report(command) }
 }
 
-fn decision_events(command: &DecideChallenge, locked_until: Option<Timestamp>) -> Vec<Event> {
+fn decision_events(command: &DecideChallenge, is_locked: bool) -> Vec<Event> {
     let subjects = Subjects {
         user_id: Some(command.user_id),
         device_id: Some(command.device_id),
@@ -197,14 +250,20 @@ fn decision_events(command: &DecideChallenge, locked_until: Option<Timestamp>) -
         ..Subjects::default()
     };
     let (status, reason) = command.end();
-    let kind =
-        if status == ChallengeStatus::Approved { EventKind::ChallengeApproved } else { EventKind::ChallengeDenied };
+    let kind = match status {
+        ChallengeStatus::Approved => EventKind::ChallengeApproved,
+        ChallengeStatus::Pending => EventKind::ChallengeCodeShown,
+        _ => EventKind::ChallengeDenied,
+    };
     let mut decided =
         Event::new(&command.stamp, kind, subjects).with("response_sha256", Digest::of(&command.response).to_b64u());
     match command.verdict {
         Verdict::Approve { with_number: true } => decided = decided.with("number", "right"),
         Verdict::WrongNumber => decided = decided.with("number", "wrong"),
-        Verdict::Approve { with_number: false } | Verdict::Deny(_) => {}
+        Verdict::Approve { with_number: false } | Verdict::ShowCode | Verdict::Deny(_) => {}
+    }
+    if let Some(flags) = flags(&command.flags) {
+        decided = decided.with("flags", flags);
     }
     if let Some(reason) = reason {
         decided = decided.with("reason", reason.as_str());
@@ -212,8 +271,11 @@ fn decision_events(command: &DecideChallenge, locked_until: Option<Timestamp>) -
     let mut events = vec![decided];
     if reason == Some(ChallengeReason::NotMe) {
         events.push(Event::new(&command.stamp, EventKind::ChallengeReported, subjects));
+        events.push(
+            Event::new(&command.stamp, EventKind::UserReported, subjects).with("by", ReportedBy::Device.as_str()),
+        );
     }
-    if locked_until.is_some() {
+    if is_locked {
         events.push(Event::new(&command.stamp, EventKind::UserLocked, subjects));
     }
     events
@@ -230,11 +292,8 @@ fn true_state(command: &DecideChallenge, row: &Columns<'_>) -> Result<DecideOutc
         return Ok(DecideOutcome::Won { locked_until: locked_until.filter(|_| is_wrong) });
     }
     // 2.
-    if let (Some(status), Some(decided_at)) = (status, row.optional_time("decided_at")?)
-        && row.optional_text("response")?.as_ref() == Some(&command.response)
-    {
-        let (response, reason) = (command.response.clone(), row.optional_word("reason")?);
-        return Ok(DecideOutcome::Repeat(RecordedResponse { response, status, reason, decided_at }));
+    if row.optional_text("response")?.as_ref() == Some(&command.response) {
+        return Ok(DecideOutcome::Repeat(recorded(row)?));
     }
     // 3.
     match row.optional_word("device_status")? {
@@ -260,6 +319,30 @@ fn true_state(command: &DecideChallenge, row: &Columns<'_>) -> Result<DecideOutc
         ChallengeStatus::Pending => {}
         closed => return Ok(DecideOutcome::Closed(closed)),
     }
-    // 8. Nothing else is left that could have stood in the way.
-    Ok(locked_until.map_or(DecideOutcome::NotFound, DecideOutcome::Locked))
+    // 8.
+    if let Some(until) = locked_until.filter(|_| command.verdict.says_approve()) {
+        return Ok(DecideOutcome::Locked(until));
+    }
+    // 10. Nothing else is left that could have stood in the way.
+    let is_shown = command.verdict == Verdict::ShowCode && row.optional_text("response")?.is_some();
+    Ok(if is_shown { DecideOutcome::AwaitingCode } else { DecideOutcome::NotFound })
+}
+
+/// The response that decided a challenge, or that was shown its code.
+pub(super) fn recorded(row: &Columns<'_>) -> Result<RecordedResponse, StoreError> {
+    let ends_at = match row.optional_time("decided_at")? {
+        Some(decided_at) => decided_at,
+        None => row.time("expires_at")?,
+    };
+    let code = match (row.optional_text("code")?, row.optional_text("code_seal")?) {
+        (Some(code), Some(seal)) => Some(DisplayedCode { code, seal }),
+        _ => None,
+    };
+    Ok(RecordedResponse {
+        response: row.text("response")?,
+        status: row.word("status")?,
+        reason: row.optional_word("reason")?,
+        decided_at: ends_at,
+        code,
+    })
 }

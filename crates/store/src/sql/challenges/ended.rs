@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use countersign_core::{
     actor::Stamp,
     event::{Event, EventKind, Subjects, derived_id},
-    limits::FAILURES_UNTIL_ENDLESS_LOCK,
+    limits::{DENIAL_PAUSES_SECONDS, FAILURES_UNTIL_ENDLESS_LOCK},
     ports::notifications::NotificationKind,
     wake::WakeKey,
 };
@@ -15,9 +15,12 @@ use countersign_proto::{
     timestamp::Timestamp,
     vocabulary::{ChallengeReason, DeliveryState, PushChannel, Word as _},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::{Columns, Tx, dialect, notifications::NewNotification, query};
+use super::{
+    super::{Columns, Tx, dialect, notifications::NewNotification, query},
+    reported::Report,
+};
 use crate::{
     failure::Failure,
     rows::{self, Type},
@@ -32,10 +35,21 @@ const UNSENT: &rows::Columns = &[("r_challenge_id", Type::Id), ("r_device_id", T
 const USERS: &rows::Columns = &[
     ("r_user_id", Type::Id),
     ("r_tenant_id", Type::Id),
+    ("r_ended", Type::Integer),
     ("r_resets", Type::Flag),
     ("r_is_failure", Type::Flag),
     ("r_limit", Type::Integer),
     ("r_locked_until", Type::Integer),
+    ("r_locks", Type::Flag),
+    ("r_approves", Type::Flag),
+    ("r_denies", Type::Flag),
+    // Until when nobody is rung, if this is the first denial in a row (or none), the second, the third, a further one.
+    ("r_stop", Type::Integer),
+    ("r_stop_second", Type::Integer),
+    ("r_stop_third", Type::Integer),
+    ("r_stop_further", Type::Integer),
+    ("r_reported_at", Type::Integer),
+    ("r_reported_by", Type::Text),
 ];
 
 /// See the module.
@@ -53,19 +67,33 @@ impl Statements {
             settle_users: Statement::new(format!(
                 "-- settle_users
                 UPDATE users SET
-                    pending_challenges = pending_challenges - 1,
+                    pending_challenges = pending_challenges - r_ended,
                     consecutive_failures = CASE
                         WHEN r_resets THEN 0
                         WHEN r_is_failure THEN consecutive_failures + 1
                         ELSE consecutive_failures END,
                     locked_until = CASE
                         WHEN r_resets THEN NULL
-                        WHEN r_is_failure AND consecutive_failures + 1 >= $2 THEN $3
+                        WHEN r_locks OR (r_is_failure AND consecutive_failures + 1 >= $2) THEN $3
                         WHEN r_is_failure AND consecutive_failures + 1 >= r_limit THEN r_locked_until
-                        ELSE locked_until END
+                        ELSE locked_until END,
+                    pushes_since_approval = CASE WHEN r_approves THEN 0 ELSE pushes_since_approval END,
+                    consecutive_denials = CASE
+                        WHEN r_approves THEN 0
+                        WHEN r_denies THEN consecutive_denials + 1
+                        ELSE consecutive_denials END,
+                    pushes_stopped_until = CASE
+                        WHEN {stop} > COALESCE(pushes_stopped_until, 0) THEN {stop}
+                        ELSE pushes_stopped_until END,
+                    reported_at = COALESCE(r_reported_at, reported_at),
+                    reported_by = COALESCE(r_reported_by, reported_by)
                 FROM {rows} WHERE users.id = r_user_id AND users.tenant_id = r_tenant_id
                 RETURNING id, locked_until",
                 rows = dialect::row_source(1, USERS),
+                stop = "CASE WHEN NOT r_denies OR consecutive_denials < 1 THEN r_stop
+                             WHEN consecutive_denials < 2 THEN r_stop_second
+                             WHEN consecutive_denials < 3 THEN r_stop_third
+                             ELSE r_stop_further END",
             )),
             deliveries_of: Statement::new(format!(
                 "-- deliveries_of
@@ -100,50 +128,75 @@ pub(super) struct Ended<'a> {
     pub(super) decided_by: Option<DeviceId>,
 }
 
-/// What the end of a challenge does to its user's counters.
-pub(super) struct UserChange {
-    pub(super) tenant_id: TenantId,
+/// What happens to a user's counters.
+pub(super) struct UserChange<'a> {
+    pub(super) stamp: &'a Stamp,
     pub(super) user_id: UserId,
+    /// How many of the user's challenges have ended.
+    pub(super) ended: usize,
     pub(super) effect: Effect,
+    /// And somebody else tries to sign in as the user.
+    pub(super) report: Option<Report<'a>>,
 }
 
 /// See [`UserChange`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Effect {
-    /// One less is pending.
+    /// Nothing else.
     Released,
-    /// And a right number was given: no failure is remembered.
-    Reset,
-    /// And a wrong number was given (protocol 9): the `limit`th in a row locks.
+    /// The person approved; if a right number or code proves it, no failure is remembered.
+    Approval { is_proven: bool },
+    /// The person denied: the second in a row stops pushes for a while, the next ones for longer (protocol 9).
+    Denial,
+    /// A wrong number or code was given (protocol 9): the `limit`th in a row locks.
     Failure { limit: u32, locked_until: Timestamp },
 }
 
+fn user_row(change: &UserChange<'_>) -> Value {
+    let (limit, locked_until) = match change.effect {
+        Effect::Failure { limit, locked_until } => (Some(limit), Some(rows::time(locked_until))),
+        Effect::Released | Effect::Approval { .. } | Effect::Denial => (None, None),
+    };
+    let report = change.report.as_ref();
+    let now = change.stamp.at;
+    let quiet_until = report.map(|report| now.plus_seconds(report.quiet_seconds));
+    let [second, third, further] =
+        DENIAL_PAUSES_SECONDS.map(|seconds| quiet_until.max(Some(now.plus_seconds(seconds))).map(rows::time));
+    json!({
+        "r_user_id": rows::id(change.user_id),
+        "r_tenant_id": rows::id(change.stamp.tenant_id),
+        "r_ended": change.ended,
+        "r_resets": change.effect == Effect::Approval { is_proven: true },
+        "r_is_failure": matches!(change.effect, Effect::Failure { .. }),
+        "r_limit": limit,
+        "r_locked_until": locked_until,
+        "r_locks": report.is_some_and(|report| report.locks),
+        "r_approves": matches!(change.effect, Effect::Approval { .. }),
+        "r_denies": change.effect == Effect::Denial,
+        "r_stop": quiet_until.map(rows::time),
+        "r_stop_second": second,
+        "r_stop_third": third,
+        "r_stop_further": further,
+        "r_reported_at": report.map(|_| rows::time(now)),
+        "r_reported_by": report.map(|report| report.by.as_str()),
+    })
+}
+
 impl Tx<'_> {
-    /// Moves the counters of users, each of which is named once. Returns the locks that hold then.
+    /// Moves the counters of users, each of which is named once and locked. Returns the locks that hold then.
     pub(super) async fn settle_users(
         &mut self,
-        changes: &[UserChange],
+        changes: &[UserChange<'_>],
     ) -> Result<HashMap<UserId, Option<Timestamp>>, Failure> {
-        let row = |change: &UserChange| {
-            let (limit, locked_until) = match change.effect {
-                Effect::Failure { limit, locked_until } => (Some(limit), Some(rows::time(locked_until))),
-                Effect::Released | Effect::Reset => (None, None),
-            };
-            json!({
-                "r_user_id": rows::id(change.user_id),
-                "r_tenant_id": rows::id(change.tenant_id),
-                "r_resets": matches!(change.effect, Effect::Reset),
-                "r_is_failure": matches!(change.effect, Effect::Failure { .. }),
-                "r_limit": limit,
-                "r_locked_until": locked_until,
-            })
-        };
+        let mut locks = HashMap::new();
+        if changes.is_empty() {
+            return Ok(locks);
+        }
         let statements = self.statements();
         let settle = query(&statements.challenges.ended.settle_users)
-            .bind(rows::to_parameter(USERS, changes.iter().map(row).collect()))
+            .bind(rows::to_parameter(USERS, changes.iter().map(user_row).collect()))
             .bind(i64::from(FAILURES_UNTIL_ENDLESS_LOCK))
             .bind(Timestamp::NEVER.as_millis());
-        let mut locks = HashMap::new();
         for row in &self.fetch_all(settle).await? {
             let row = Columns::new("users", row);
             locks.insert(row.id("id")?, row.optional_time("locked_until")?);
@@ -213,8 +266,9 @@ impl Tx<'_> {
     }
 
     /// The barrier's second half: ends (`cancelled`, with `reason`) the user's pending challenges that were
-    /// addressed to this device and, by now, to no other active one; returns them. Call it after the device's
-    /// status was changed, with user and device locked: then nobody can make or decide one of them meanwhile.
+    /// addressed to this device and, by now, to no other active one, and those whose code this device was shown: no
+    /// other can show it. Returns them. Call it after the device's status was changed, with user and device locked:
+    /// then nobody can make or decide one of them meanwhile.
     pub(in super::super) async fn cancel_challenges_of(
         &mut self,
         stamp: &Stamp,
@@ -225,14 +279,15 @@ impl Tx<'_> {
         let cancel = query(
             "-- cancel_challenges_of
             UPDATE challenges
-            SET status = 'cancelled', reason = $5, decided_at = $6, decision_id = $7, number = NULL
+            SET status = 'cancelled', reason = $5, decided_at = $6, decision_id = $7, number = NULL, code = NULL
             WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
               AND status = 'pending' AND expires_at > $4
               AND EXISTS (SELECT 1 FROM deliveries
                           WHERE deliveries.challenge_id = challenges.id AND deliveries.device_id = $3)
-              AND NOT EXISTS (SELECT 1 FROM deliveries CROSS JOIN devices
-                              WHERE deliveries.challenge_id = challenges.id AND devices.id = deliveries.device_id
-                                AND devices.status = 'active')
+              AND (challenges.device_id = $3
+                   OR NOT EXISTS (SELECT 1 FROM deliveries CROSS JOIN devices
+                                  WHERE deliveries.challenge_id = challenges.id AND devices.id = deliveries.device_id
+                                    AND devices.status = 'active'))
             RETURNING id",
         )
         .bind(stamp.tenant_id.as_uuid())

@@ -2,7 +2,7 @@
 
 use countersign_core::ports::{
     StoreError,
-    challenges::{DueChallenge, InboxEntry},
+    challenges::{ChangedChallenge, DueChallenge, InboxEntry},
 };
 use countersign_proto::{
     ids::{ChallengeId, DeviceId, Id},
@@ -25,7 +25,7 @@ const IDS: &rows::Columns = &[("r_id", Type::Id)];
 /// See the module.
 pub(super) struct Statements {
     inbox: Statement,
-    ended: Statement,
+    changed: Statement,
     inboxes: Statement,
 }
 
@@ -44,10 +44,12 @@ impl Statements {
                   AND challenges.status = 'pending' AND challenges.expires_at > r_now
                   AND deliveries.challenge_id = challenges.id AND deliveries.device_id = devices.id"
             )),
-            ended: Statement::new(format!(
-                "-- ended
-                SELECT id FROM {ids} CROSS JOIN challenges
-                WHERE id = r_id AND (status <> 'pending' OR expires_at <= $2)"
+            changed: Statement::new(format!(
+                "-- changed
+                SELECT id, CAST(CASE WHEN status = 'pending' AND expires_at > $2 THEN 1 ELSE 0 END AS BIGINT)
+                    AS is_awaiting_code
+                FROM {ids} CROSS JOIN challenges
+                WHERE id = r_id AND (status <> 'pending' OR expires_at <= $2 OR code IS NOT NULL)"
             )),
             // As above.
             inboxes: Statement::new(format!(
@@ -117,13 +119,17 @@ fn entry_of(row: &Columns<'_>) -> Result<InboxEntry, StoreError> {
     Ok(InboxEntry { id: row.id("id")?, jws: row.text("jws")?, expires_at: row.time("expires_at")? })
 }
 
-pub(super) async fn ended(
+pub(super) async fn changed(
     database: &Database,
     asked: &[ChallengeId],
     now: Timestamp,
-) -> Result<Vec<ChallengeId>, StoreError> {
-    let ended = query(&database.statements.challenges.inbox.ended).bind(ids(asked)).bind(now.as_millis());
-    database.fetch_all(ended).await?.iter().map(|row| Columns::new("challenges", row).id("id")).collect()
+) -> Result<Vec<ChangedChallenge>, StoreError> {
+    let changed = query(&database.statements.challenges.inbox.changed).bind(ids(asked)).bind(now.as_millis());
+    let read = |row: &Row| {
+        let row = Columns::new("challenges", row);
+        Ok(ChangedChallenge { id: row.id("id")?, is_awaiting_code: row.flag("is_awaiting_code")? })
+    };
+    database.fetch_all(changed).await?.iter().map(read).collect()
 }
 
 pub(super) async fn inboxes(

@@ -43,7 +43,7 @@ async fn an_approval_is_recorded_with_what_proves_it() {
         assert_eq!(evidence.binding, phone.binding.jws);
         let decided_at = NOW.plus_seconds(1);
         let (status, reason) = (ChallengeStatus::Approved, None);
-        let recorded = RecordedResponse { response: command.response, status, reason, decided_at };
+        let recorded = RecordedResponse { response: command.response, status, reason, decided_at, code: None };
         assert_eq!(world.store.recorded_response(id).await, Ok(Some(recorded)));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
         assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::ChallengeApproved]);
@@ -65,7 +65,10 @@ async fn a_denial_says_why_and_not_me_is_reported() {
             let (expected, kinds): (_, &[_]) = match reason {
                 None => (None, &[EventKind::ChallengeDenied]),
                 Some(DenyReason::Mistake) => (Some(ChallengeReason::Mistake), &[EventKind::ChallengeDenied]),
-                _ => (Some(ChallengeReason::NotMe), &[EventKind::ChallengeDenied, EventKind::ChallengeReported]),
+                _ => {
+                    let kinds = [EventKind::ChallengeDenied, EventKind::ChallengeReported, EventKind::UserReported];
+                    (Some(ChallengeReason::NotMe), &kinds.clone())
+                }
             };
             assert_eq!(record.reason, expected);
             assert_eq!(new_kinds(&before, world.kinds().await), kinds);
@@ -88,6 +91,7 @@ async fn the_very_same_response_is_a_repeat_whatever_has_happened_since() {
             status: ChallengeStatus::Denied,
             reason: Some(ChallengeReason::WrongNumber),
             decided_at: NOW,
+            code: None,
         };
         assert_eq!(world.other.decide_challenge(again).await, Ok(DecideOutcome::Repeat(recorded)));
         assert_eq!(world.user(phone.user.id).await.consecutive_failures, 1);
@@ -115,7 +119,7 @@ async fn a_command_that_is_run_again_after_a_lost_answer_finds_itself() {
         let close = world.cancel(phone.user.id, create.facts.id);
         for store in [&world.store, &world.other] {
             use countersign_core::ports::challenges::CreateOutcome;
-            assert_eq!(store.create_challenge(create.clone()).await, Ok(CreateOutcome::Created));
+            assert!(matches!(store.create_challenge(create.clone()).await, Ok(CreateOutcome::Created(_))));
         }
         for store in [&world.store, &world.other] {
             assert_eq!(store.close_challenge(close.clone()).await, Ok(CloseOutcome::Closed));

@@ -3,7 +3,10 @@
 use countersign_core::{
     actor::Actor,
     device::{StatusChange, StoredBinding},
-    ports::{PageRequest, StoreError, challenges::ChallengeFilter},
+    ports::{
+        PageRequest, StoreError,
+        challenges::{ChallengeFilter, ChangedChallenge},
+    },
     verify::{DecisionState, Verdict},
 };
 use countersign_proto::{
@@ -102,13 +105,20 @@ async fn the_poller_learns_which_challenges_have_ended() {
         let phone = world.phone("ada").await;
         let (open, closed) = (world.challenge(&[&phone]).await, world.challenge(&[&phone]).await);
         world.store.close_challenge(world.cancel(phone.user.id, closed)).await.unwrap();
-        assert_eq!(world.store.ended(&[open, closed, world.id()], NOW).await, Ok(vec![closed]));
-        let mut later = world.store.ended(&[open, closed], NOW.plus_seconds(END)).await.unwrap();
-        later.sort_unstable();
-        let mut expected = vec![open, closed];
-        expected.sort_unstable();
-        assert_eq!(later, expected);
-        assert_eq!(world.store.ended(&[], NOW).await, Ok(vec![]));
+        let changed = |id, is_awaiting_code| ChangedChallenge { id, is_awaiting_code };
+        let poll = async |ids: &[ChallengeId], now| {
+            let mut found = world.store.changed(ids, now).await.unwrap();
+            found.sort_unstable_by_key(|changed| changed.id);
+            found
+        };
+        assert_eq!(poll(&[open, closed, world.id()], NOW).await, [changed(closed, false)]);
+        world.store.decide_challenge(world.ask_for_code(&phone, open)).await.unwrap();
+        let mut expected = [changed(open, true), changed(closed, false)];
+        expected.sort_unstable_by_key(|changed| changed.id);
+        assert_eq!(poll(&[open, closed], NOW).await, expected);
+        let over = expected.map(|one| changed(one.id, false));
+        assert_eq!(poll(&[open, closed], NOW.plus_seconds(END)).await, over);
+        assert_eq!(poll(&[], NOW).await, []);
     }
 }
 
