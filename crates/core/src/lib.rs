@@ -24,4 +24,5 @@ pub mod push;
 pub mod retry;
 pub mod text;
 pub mod verify;
+pub mod version;
 pub mod wake;

@@ -81,6 +81,7 @@ impl Sample {
             details: None,
             verification: ChallengeVerification { mode: VerificationMode::Enter, digits: DIGITS, choices: None },
             user_verification: UserVerification::Preferred,
+            user_verification_methods: None,
             profile: None,
             policy_version: 1,
             azp: self.client_id.to_string(),
@@ -124,6 +125,7 @@ impl Sample {
             verification: ResultVerification { mode: VerificationMode::Enter, digits: DIGITS },
             profile: None,
             amr: Some(amr()),
+            flags: None,
             device_id: Some(self.device_id.to_string()),
         };
         self.server_key.sign(Kind::Result, &claims)
@@ -144,6 +146,9 @@ impl Sample {
             verification: Verification { mode: VerificationMode::Enter, digits: DIGITS },
             user_verification: UserVerification::Preferred,
             policy: AppliedPolicy { version: 1, profile: None },
+            risk: None,
+            awaiting_code: None,
+            flags: Vec::new(),
             push_status: PushStatus::None,
             created_at: now,
             expires_at: now.plus_seconds(TTL_SECONDS),
@@ -165,12 +170,17 @@ impl Sample {
     pub(crate) fn inbox(&self, id: ChallengeId, challenge: &str, now: Timestamp) -> PendingChallenges {
         let expires_at = now.plus_seconds(TTL_SECONDS);
         let entry = PendingChallenge { id, challenge: challenge.to_owned(), expires_at };
-        PendingChallenges { challenges: vec![entry], server_time: now }
+        PendingChallenges { challenges: vec![entry], update_required: None, server_time: now }
     }
 
     /// The reply to a response.
     pub(crate) fn recorded(&self, id: ChallengeId, now: Timestamp) -> ResponseRecorded {
-        ResponseRecorded { challenge_id: id, status: ChallengeStatus::Approved, decided_at: now }
+        ResponseRecorded {
+            challenge_id: id,
+            status: ChallengeStatus::Approved,
+            decided_at: Some(now),
+            display_code: None,
+        }
     }
 
     /// The reply to the caller's held read.

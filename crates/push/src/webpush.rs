@@ -28,7 +28,6 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use self::{
     encryption::{Ephemeral, Subscription},
@@ -221,7 +220,7 @@ impl WebPush {
 
 /// Says nothing about the challenge to a push service that does not know it, and is the same in each repeat.
 fn topic(notification: &LeasedNotification) -> Option<String> {
-    let digest = Sha256::digest(payload::collapse_id(notification));
+    let digest = countersign_proto::jose::digest(payload::collapse_id(notification).as_ref());
     Some(URL_SAFE_NO_PAD.encode(digest.get(..TOPIC_BYTES)?))
 }
 

@@ -12,7 +12,8 @@ use crate::{
     ids::{ChallengeId, DeviceId},
     timestamp::Timestamp,
     vocabulary::{
-        ChallengeReason, ChallengeStatus, DeliveryState, PushChannel, PushStatus, UserVerification, VerificationMode,
+        ChallengeFlag, ChallengeReason, ChallengeStatus, DeliveryState, PushChannel, PushStatus, RiskLevel,
+        UserVerification, VerificationMode,
     },
 };
 
@@ -60,6 +61,20 @@ pub struct CreateChallenge {
     /// Whether the phone must check a PIN or biometric.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub user_verification: Option<UserVerification>,
+    /// What the caller thinks of the sign-in; the policy says what follows (protocol 9).
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+}
+
+/// What the caller thinks of a sign-in. Never shown to a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Risk {
+    /// How risky.
+    pub level: RiskLevel,
+    /// Why, for people who read the record: at most 10, each 1–64 characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 /// The verification that a caller asks for.
@@ -129,6 +144,15 @@ pub struct Challenge {
     pub user_verification: UserVerification,
     /// The policy that held at creation.
     pub policy: AppliedPolicy,
+    /// What the caller thought of the sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// Mode `display`: a device was shown the code, which the person now types where they sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaiting_code: Option<bool>,
+    /// What is remarkable about the decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<ChallengeFlag>,
     /// How the pushes fare.
     pub push_status: PushStatus,
     /// When it was made.
@@ -168,6 +192,22 @@ pub struct ChallengeCreated {
     /// The user is locked: approvals are refused until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
+}
+
+/// `POST /v1/challenges/{id}/code` (protocol 6.8): what the person typed where they sign in.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnterCode {
+    /// As many digits as the challenge's `verification.digits` says.
+    #[schema(example = "042137")]
+    pub code: String,
+}
+
+/// Leaves out the code.
+impl std::fmt::Debug for EnterCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnterCode").finish_non_exhaustive()
+    }
 }
 
 /// One addressed device of a challenge.

@@ -46,6 +46,7 @@ fn claims() -> ChallengeClaims {
         details: None,
         verification: ChallengeVerification { mode: VerificationMode::Enter, digits: Some(6), choices: None },
         user_verification: UserVerification::Preferred,
+        user_verification_methods: None,
         profile: None,
         policy_version: 1,
         azp: text(5),
@@ -160,6 +161,7 @@ fn what_the_server_signed_as_something_else_is_no_challenge() {
         },
         profile: None,
         amr: None,
+        flags: None,
         device_id: None,
     };
     let result = pending(key(7).sign(Kind::Result, &result).unwrap());
