@@ -103,6 +103,7 @@ impl Sample {
             jti: id::<countersign_proto::ids::kind::Binding>().to_string(),
             cnf: ConfirmationKey { jwk: key.to_jwk() },
             uv_jwk: None,
+            purpose: None,
         };
         self.server_key.sign(Kind::Binding, &claims)
     }

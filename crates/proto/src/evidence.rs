@@ -176,6 +176,7 @@ impl VerifiedEvidence {
         let is_user = binding.sub == challenge.sub && binding.external_id == challenge.user.external_id;
         require(is_user, EvidenceError::User)?;
         require(challenge.aud.contains(&binding.aud), EvidenceError::NotAddressed)?;
+        require(binding.purpose.is_none(), EvidenceError::NotAddressed)?;
         require(response.iss == binding.aud, EvidenceError::Device)?;
         require(response.sub == challenge.jti, EvidenceError::AnotherChallenge)?;
         require(response.challenge_sha256 == challenge_sha256, EvidenceError::AlteredChallenge)?;

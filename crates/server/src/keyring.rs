@@ -33,6 +33,8 @@ pub struct BoundKey {
     pub public_key: PublicKey,
     /// The tenant's id of the user, as the statement says.
     pub external_id: String,
+    /// Whether the device answers challenges, as the statement says.
+    pub answers: bool,
     /// The statement.
     pub binding: StoredBinding,
 }
@@ -132,7 +134,8 @@ impl Keyring {
             alarm::raise("device_binding_invalid", &signer.device_id.to_string());
             return None;
         };
-        let bound = Arc::new(BoundKey { signer, public_key, external_id: claims.external_id, binding });
+        let answers = claims.purpose.is_none();
+        let bound = Arc::new(BoundKey { signer, public_key, external_id: claims.external_id, answers, binding });
         self.verified.insert(thumbprint.clone(), Arc::clone(&bound));
         Some(bound)
     }

@@ -176,6 +176,8 @@ pub struct ClaimedDevice {
     pub user_id: UserId,
     /// The tenant's id of this user.
     pub external_id: String,
+    /// What it is for.
+    pub purpose: EnrollmentPurpose,
     /// As [`ClaimTicket::claim_seal`]; to be verified before the keys are believed.
     pub claim_seal: String,
     /// Uncompressed SEC1.

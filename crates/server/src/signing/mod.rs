@@ -23,6 +23,7 @@ use countersign_proto::{
         verify_server_by,
     },
     timestamp::Timestamp,
+    vocabulary::EnrollmentPurpose,
 };
 
 use zeroize::Zeroizing;
@@ -144,6 +145,7 @@ impl ServerKeys {
             jti: id.to_string(),
             cnf: ConfirmationKey { jwk: subject.device_key.to_jwk() },
             uv_jwk: subject.uv_key.map(PublicKey::to_jwk),
+            purpose: Some(subject.purpose).filter(|purpose| *purpose != EnrollmentPurpose::Approval),
         };
         Ok(StoredBinding { id, jws: self.sign(&claims)? })
     }
@@ -196,6 +198,8 @@ pub struct BindingSubject<'a> {
     pub tenant_id: TenantId,
     /// The tenant's id of the user.
     pub external_id: &'a str,
+    /// What it is for.
+    pub purpose: EnrollmentPurpose,
     /// Its key.
     pub device_key: &'a PublicKey,
     /// Its second key.

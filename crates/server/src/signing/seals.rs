@@ -71,6 +71,8 @@ pub enum Sealed<'a> {
         external_id: &'a str,
         /// The device.
         device_id: DeviceId,
+        /// What it is for.
+        purpose: EnrollmentPurpose,
         /// Its key.
         device_key: &'a PublicKey,
         /// Its second key.
@@ -99,12 +101,13 @@ impl Sealed<'_> {
                     expires_at.as_millis()
                 ])
             }
-            Self::Claim { enrollment_id, tenant_id, external_id, device_id, device_key, uv_key } => json!([
+            Self::Claim { enrollment_id, tenant_id, external_id, device_id, purpose, device_key, uv_key } => json!([
                 "claim",
                 enrollment_id,
                 tenant_id,
                 external_id,
                 device_id,
+                purpose.as_str(),
                 device_key.thumbprint().as_str(),
                 uv_key.map(|key| key.thumbprint().to_string())
             ]),

@@ -74,7 +74,7 @@ impl Enrollments for Database {
 
     async fn claimed_device(&self, tenant_id: TenantId, id: EnrollmentId) -> Result<Option<ClaimedDevice>, StoreError> {
         let claimed = "-- claimed_device
-            SELECT devices.id AS device_id, devices.user_id AS user_id, external_id, claim_seal,
+            SELECT devices.id AS device_id, devices.user_id AS user_id, external_id, devices.purpose AS purpose, claim_seal,
                 device_key.public_key AS device_key, uv_key.public_key AS uv_key
             FROM enrollments
             JOIN devices ON devices.id = enrollments.device_id AND devices.tenant_id = enrollments.tenant_id
@@ -180,6 +180,7 @@ fn claimed_device(row: &Row) -> Result<ClaimedDevice, StoreError> {
         device_id: columns.id("device_id")?,
         user_id: columns.id("user_id")?,
         external_id: columns.text("external_id")?,
+        purpose: columns.word("purpose")?,
         claim_seal: columns.text("claim_seal")?,
         device_key: columns.get("device_key")?,
         uv_key: columns.get("uv_key")?,

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::Claims;
 use crate::jose::{Jwk, Kind};
 use crate::vocabulary::{
-    ChallengeFlag, ChallengeReason, ChallengeStatus, UserVerification, UvMethod, VerificationMode,
+    ChallengeFlag, ChallengeReason, ChallengeStatus, EnrollmentPurpose, UserVerification, UvMethod, VerificationMode,
 };
 
 /// `countersign-binding+jwt` (4.5): the server states that a key is a user's device.
@@ -33,6 +33,9 @@ pub struct BindingClaims {
     /// The uv key.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub uv_jwk: Option<Jwk>,
+    /// `broker`, of a device that answers no challenge; absent of all others.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<EnrollmentPurpose>,
 }
 
 impl Claims for BindingClaims {

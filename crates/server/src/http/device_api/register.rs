@@ -70,6 +70,7 @@ pub async fn handle(
         user_id: holder.user.id,
         tenant_id: holder.tenant_id,
         external_id: &holder.user.external_id,
+        purpose: holder.purpose,
         device_key: &device_key,
         uv_key: registration.uv_key.as_ref(),
     };
@@ -171,6 +172,7 @@ fn seal_claim(app: &App, holder: &TicketHolder, subject: &BindingSubject<'_>) ->
         tenant_id: holder.tenant_id,
         external_id: subject.external_id,
         device_id: subject.device_id,
+        purpose: subject.purpose,
         device_key: subject.device_key,
         uv_key: subject.uv_key,
     })

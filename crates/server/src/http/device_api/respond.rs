@@ -167,6 +167,10 @@ impl Attempt<'_> {
     /// The challenge, if it is of the device's tenant and user: mostly from memory, for nothing of it ever changes.
     async fn challenge(&self, bound: &BoundKey) -> ApiResult<Option<Arc<Believed>>> {
         let Some(id) = self.id else { return Ok(None) };
+        // Whatever the device's row says: we signed that a broker answers nothing.
+        if !bound.answers {
+            return Ok(None);
+        }
         let is_own =
             |facts: &ChallengeFacts| facts.tenant_id == bound.signer.tenant_id && facts.user.id == bound.signer.user_id;
         if let Some(known) = self.app.decisions.known(id) {

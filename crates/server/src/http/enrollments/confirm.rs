@@ -77,15 +77,15 @@ async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) 
         });
     };
     let key = |sec1: &[u8]| PublicKey::from_sec1(sec1).map_err(|_| ApiError::internal("a stored key is no key"));
-    let ClaimedDevice { device_id, user_id, external_id, claim_seal, device_key, uv_key } = claimed;
+    let ClaimedDevice { device_id, user_id, external_id, purpose, claim_seal, device_key, uv_key } = claimed;
     let (device_key, uv_key) = (key(&device_key)?, uv_key.as_deref().map(key).transpose()?);
     let (external_id, device_key, uv_key) = (external_id.as_str(), &device_key, uv_key.as_ref());
-    let claim = Sealed::Claim { enrollment_id: id, tenant_id, external_id, device_id, device_key, uv_key };
+    let claim = Sealed::Claim { enrollment_id: id, tenant_id, external_id, device_id, purpose, device_key, uv_key };
     if !app.keys.seals().holds(&claim_seal, &claim) {
         alarm::raise("claim_seal", &id.to_string());
         return Err(ApiError::internal("claim_seal"));
     }
-    let subject = BindingSubject { device_id, user_id, tenant_id, external_id, device_key, uv_key };
+    let subject = BindingSubject { device_id, user_id, tenant_id, external_id, purpose, device_key, uv_key };
     let binding = app.keys.sign_binding(&subject, now, app.entropy.as_ref())?;
     let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
     let (stamp, is_guarded) = (caller.stamp(app, now), is_guarded(&tenant.policy));
