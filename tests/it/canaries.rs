@@ -10,7 +10,7 @@ use countersign_simulator::{
     webpush,
 };
 use countersign_tests::{
-    ApiClient, Db, Reply, forge, path_of,
+    ApiClient, Db, Device, Reply, forge, path_of,
     providers::{Providers, TOPIC},
     text,
 };
@@ -175,6 +175,7 @@ async fn live(client: &ApiClient, cage: &mut Cage, providers: &Providers) -> Vec
         cage.watch("wrong number", wrong);
         client.get(&format!("{}?include=evidence,deliveries", path_of(&challenge))).await.ok(200);
     }
+    errors.extend(show_code(client, &device, cage).await);
     for text in ["canary-application", "canary-message", "203.0.113.77", "canary-location", "canary-label"] {
         cage.watch(text, text);
     }
@@ -182,6 +183,26 @@ async fn live(client: &ApiClient, cage: &mut Cage, providers: &Providers) -> Vec
         cage.watch(text, text);
     }
     errors.extend(provoke(client, cage).await);
+    errors
+}
+
+/// A code that the phone shows, typed wrong, too short, and right.
+async fn show_code(client: &ApiClient, device: &Device, cage: &mut Cage) -> Vec<Reply> {
+    let body = json!({"user": {"external_id": "canary-external-id"}, "verification": {"mode": "display"}});
+    let challenge = client.create_challenge(body).await;
+    let shown = device.pending_of(&challenge).await;
+    let recorded = device.approve(&shown, None, None).await.unwrap();
+    let code = recorded.display_code.clone().unwrap();
+    cage.watch("display code", &code);
+    cage.check("what is printed of the reply", &format!("{recorded:?}"));
+    let wrong = if code == "573829" { "573820" } else { "573829" };
+    cage.watch("wrong display code", wrong);
+    let path = format!("{}/code", path_of(&challenge));
+    let mut errors = Vec::new();
+    for typed in [wrong, "4739281"] {
+        errors.push(client.post(&path, json!({"code": typed})).await);
+    }
+    client.post(&path, json!({"code": code})).await.ok(200);
     errors
 }
 
