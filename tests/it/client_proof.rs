@@ -228,7 +228,8 @@ async fn a_key_of_a_client_is_replaced_without_a_gap_and_refused_everywhere_once
         let mut jwk = serde_json::to_value(old.public_key().to_jwk()).unwrap();
         jwk["kid"] = json!("the operator's own");
         let file = write("old.jwk", jwk.to_string());
-        let arguments = ["api-client", "create", "--name", "vpn", "--scopes", "users:read", "--applications", "VPN, Mail"];
+        let arguments =
+            ["api-client", "create", "--name", "vpn", "--scopes", "users:read", "--applications", "VPN, Mail"];
         let made = program.json(&[&arguments[..], &["--public-key", &file]].concat()).await;
         assert_eq!((made.get("api_key"), &made["applications"]), (None, &json!(["Mail", "VPN"])));
         assert_eq!(made["key_thumbprint"], old.thumbprint().as_str());

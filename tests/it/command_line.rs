@@ -72,7 +72,7 @@ async fn a_policy_holds_for_the_next_challenge_and_not_for_the_one_before() {
         let path = file.to_str().unwrap();
         policy["digits"] = json!(8);
         fs::write(&file, policy.to_string()).unwrap();
-        assert_eq!(program.json(&["policy", "lint", path]).await, json!({"valid": true}));
+        assert_eq!(program.json(&["policy", "lint", path]).await["valid"], true);
         let set = program.json(&["policy", "set", path]).await;
         assert_eq!(set["version"], version + 1);
         assert_eq!(program.json(&["policy", "show"]).await, set);

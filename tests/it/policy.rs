@@ -43,7 +43,8 @@ async fn a_policy_is_read_changed_as_a_whole_and_holds_for_the_next_challenge() 
         let weak = json!({"user": {"external_id": "ada"}, "verification": {"mode": "none"}});
         admin.post("/v1/challenges", weak.clone()).await.problem("below-policy-floor");
 
-        // Absent members get their defaults.
+        // Absent members get their defaults. (Events of one millisecond come in any order.)
+        app.clock.advance(1);
         assert_eq!(admin.put("/v1/policy", json!({})).await.ok(200)["digits"], 6);
         admin.post("/v1/challenges", weak).await.ok(201);
         // Every version stays readable.
@@ -66,7 +67,10 @@ async fn of_two_administrators_the_later_is_told_and_overwrites_nothing() {
     both(async |app| {
         let (one, other) = (app.admin().await, app.admin().await);
         assert_eq!(put(&one, "\"1\"", json!({"digits": 8})).await.ok(200)["version"], 2);
-        assert_eq!(put(&other, "\"1\"", json!({"digits": 7})).await.problem("policy-version-conflict")["policy_version"], 2);
+        assert_eq!(
+            put(&other, "\"1\"", json!({"digits": 7})).await.problem("policy-version-conflict")["policy_version"],
+            2
+        );
         let stale = other.put("/v1/policy", json!({"version": 1, "digits": 7})).await;
         assert_eq!(stale.problem("policy-version-conflict")["policy_version"], 2);
         assert_eq!(one.get("/v1/policy").await.ok(200)["digits"], 8);
@@ -164,11 +168,17 @@ async fn a_dry_run_says_what_would_happen_and_which_rule_decides_and_changes_not
                 "ttl_seconds": "request", "push": "risk"})
         );
         let refused = dry(json!({"application": "VPN", "verification": {"mode": "choose"}})).await;
-        assert_eq!((&refused["outcome"], &refused["problem"]["slug"]), (&json!("refused"), &json!("below-policy-floor")));
+        assert_eq!(
+            (&refused["outcome"], &refused["problem"]["slug"]),
+            (&json!("refused"), &json!("below-policy-floor"))
+        );
         // A policy that is not in force.
         let tried = json!({"policy": {"profile": "nist-800-63b-4"}, "verification": {"mode": "none"}});
         let tried = dry(tried).await;
-        assert_eq!((&tried["problem"]["slug"], &tried["policy"]["profile"]), (&json!("below-policy-floor"), &json!("nist-800-63b-4")));
+        assert_eq!(
+            (&tried["problem"]["slug"], &tried["policy"]["profile"]),
+            (&json!("below-policy-floor"), &json!("nist-800-63b-4"))
+        );
         let uv = json!({"user": {"external_id": "ada"}, "user_verification": "required"});
         let uv = dry(uv).await;
         assert_eq!((&uv["outcome"], &uv["problem"]["slug"]), (&json!("refused"), &json!("no-eligible-device")));
@@ -218,7 +228,8 @@ async fn a_device_is_told_signed_what_its_organisation_asks_and_whether_it_is_to
         options.device.app_version = Some("2.0.9".to_owned());
         options.device.os_version = Some("nightly".to_owned());
         let phone = admin.enroll_with("ada", options).await;
-        let platform = text(&admin.get(&format!("/v1/devices/{}", phone.device_id())).await.ok(200), "platform").to_owned();
+        let platform =
+            text(&admin.get(&format!("/v1/devices/{}", phone.device_id())).await.ok(200), "platform").to_owned();
 
         let first = phone.get("/v1/device/policy").await;
         let tag = first.header("etag").to_owned();
@@ -227,7 +238,8 @@ async fn a_device_is_told_signed_what_its_organisation_asks_and_whether_it_is_to
         let token = text(&reply, "policy");
         let now = app.clock.time();
         let jwks = app.phones().keys_for(Kind::Policy, token, now).await.unwrap();
-        let read = |token: &str| countersign_proto::jose::verify_server::<PolicyClaims>(token, &|kid| jwks.find(kid)).unwrap();
+        let read =
+            |token: &str| countersign_proto::jose::verify_server::<PolicyClaims>(token, &|kid| jwks.find(kid)).unwrap();
         let claims = read(token);
         assert_eq!((claims.aud.as_str(), claims.version, claims.modes.len()), (phone.device_id().as_str(), 1, 4));
         assert_eq!((claims.iss.as_str(), claims.exp - claims.iat), (app.issuer(), 86_400));
@@ -250,6 +262,15 @@ async fn a_device_is_told_signed_what_its_organisation_asks_and_whether_it_is_to
         assert!(claims.user_verification_key_required && claims.user_verification_methods.unwrap().len() == 1);
         assert_eq!(with_tag(&new_tag).await.status, 304);
         assert_eq!(phone.get("/v1/device/challenges").await.ok(200)["update_required"], true);
+        // Its app is brought up to date, and tells so.
+        let told = |version: &str| phone.claims_with(json!({"push": {"channel": "none"}, "app_version": version}));
+        for (version, update) in [("2.1", "current"), ("2.0.8", "update_required")] {
+            let token = phone.sign(Kind::PushUpdate, &told(version)).unwrap();
+            app.http.artefact(Method::PUT, "/v1/device/push", token).await.ok(200);
+            let reply = with_tag(&new_tag).await;
+            assert_eq!((reply.status, &reply.json()["update"]), (200, &json!(update)), "what it was told is over");
+            app.clock.advance(1);
+        }
         // It still works: it is told, not turned off.
         let challenge = admin.challenge("ada").await;
         let shown = phone.only_pending().await;

@@ -14,7 +14,9 @@ async fn enroll(admin: &ApiClient, external_id: &str, app_version: Option<&str>,
 fn reasons<'v>(report: &'v Value, device: &Device) -> Vec<&'v str> {
     let items = report["items"].as_array().unwrap();
     let found = items.iter().find(|item| item["id"] == device.device_id());
-    found.map(|item| item["reasons"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect()).unwrap_or_default()
+    found
+        .map(|item| item["reasons"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -37,7 +39,8 @@ async fn every_device_that_is_at_risk_is_listed_with_its_reasons_and_no_other() 
         assert_eq!(reasons(&found, &good), [""; 0]);
         assert_eq!(reasons(&found, &old), ["app_version_too_old"]);
         assert_eq!(reasons(&found, &odd), ["app_version_unknown", "no_user_verification_key"]);
-        assert_eq!(found["items"][0]["app_version"], "2.1-beta");
+        let newest = found["items"].as_array().unwrap().iter().find(|item| item["id"] == odd.device_id()).unwrap();
+        assert_eq!((&newest["app_version"], &newest["user"]["external_id"]), (&json!("2.1-beta"), &json!("eve")));
 
         app.clock.advance(30 * 86_400);
         let found = report().await;
@@ -55,6 +58,8 @@ async fn a_report_is_read_page_by_page_without_a_gap() {
         let admin = app.admin().await;
         let mut wanted = Vec::new();
         for number in 0..5 {
+            // Newest first: by the time in their ids.
+            app.clock.advance(1);
             let phone = enroll(&admin, &format!("user-{number}"), None, number % 2 == 0).await;
             if number % 2 == 1 {
                 wanted.push(phone.device_id());

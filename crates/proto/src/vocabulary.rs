@@ -11,6 +11,7 @@ mod device;
 mod enrollment;
 mod policy;
 mod push;
+mod standing;
 mod user;
 
 use std::fmt;
@@ -23,9 +24,9 @@ pub use self::device::{DeviceStatus, Platform, RevokeReason};
 pub use self::enrollment::{Confirmation, EnrollmentPurpose, EnrollmentStatus};
 pub use self::policy::{
     ClientAuthentication, EnrollmentApproval, FastApproval, PolicySource, Profile, ReportAction, RiskAction, RiskLevel,
-    RiskReason, UpdateState,
 };
 pub use self::push::{ApnsEnvironment, DeliveryState, PushChannel, PushState, PushStatus};
+pub use self::standing::{RiskReason, UpdateState};
 pub use self::user::{ReportReason, ReportedBy};
 
 /// A closed list of strings.

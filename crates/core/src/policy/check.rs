@@ -5,7 +5,7 @@
 
 use countersign_proto::{
     problem::FieldError,
-    vocabulary::{Platform, RiskAction, UvMethod, VerificationMode, Word as _},
+    vocabulary::{ClientAuthentication, Platform, RiskAction, UvMethod, VerificationMode, Word as _},
 };
 use std::collections::BTreeMap;
 
@@ -62,9 +62,8 @@ pub fn overrides(tenant: &Policy, name: &str, overrides: &PolicyOverrides) -> Re
             checker.refuse(format!("/{member}"), weaker);
         }
     };
-    let is_as_strong = |asked: Option<VerificationMode>, than| {
-        asked.is_none_or(|mode| mode_strength(mode) >= mode_strength(than))
-    };
+    let is_as_strong =
+        |asked: Option<VerificationMode>, than| asked.is_none_or(|mode| mode_strength(mode) >= mode_strength(than));
     must(is_as_strong(overrides.verification_mode, tenant.verification_mode), "verification_mode");
     must(is_as_strong(overrides.verification_floor, tenant.verification_floor), "verification_floor");
     must(overrides.digits.is_none_or(|digits| digits >= tenant.digits), "digits");
@@ -73,7 +72,10 @@ pub fn overrides(tenant: &Policy, name: &str, overrides: &PolicyOverrides) -> Re
     must(overrides.user_verification.is_none_or(is_as_strict), "user_verification");
     let is_known = |methods: &Vec<UvMethod>| methods.iter().all(|m| tenant.user_verification_methods.contains(m));
     must(overrides.user_verification_methods.as_ref().is_none_or(is_known), "user_verification_methods");
-    must(overrides.challenge_ttl_seconds.is_none_or(|ttl| ttl <= tenant.challenge_ttl_seconds), "challenge_ttl_seconds");
+    must(
+        overrides.challenge_ttl_seconds.is_none_or(|ttl| ttl <= tenant.challenge_ttl_seconds),
+        "challenge_ttl_seconds",
+    );
     must(overrides.allow_push != Some(true) || tenant.allow_push, "allow_push");
     let wrong_numbers = overrides.wrong_numbers_before_lock;
     must(wrong_numbers.is_none_or(|limit| limit <= tenant.wrong_numbers_before_lock), "wrong_numbers_before_lock");
@@ -99,6 +101,9 @@ pub fn advice(policy: &Policy) -> Vec<&'static str> {
     }
     if !policy.allow_push {
         advice.push("allow_push is false: nobody is rung, everybody has to open the app");
+    }
+    if policy.client_authentication == ClientAuthentication::ClientProof {
+        advice.push("API keys are refused from then on, the administrators' too: register a public key for each API client before");
     }
     if policy.wrong_numbers_before_lock > 10 {
         advice.push("wrong_numbers_before_lock allows many guesses");

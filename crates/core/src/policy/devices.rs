@@ -173,7 +173,8 @@ mod tests {
             ..Policy::default()
         };
         assert_eq!(risks(&Policy::default(), &standing(), now), []);
-        let answered = DeviceStanding { last_decision_at: Some(now), versions: told(Some("3"), Some("17")), ..standing() };
+        let answered =
+            DeviceStanding { last_decision_at: Some(now), versions: told(Some("3"), Some("17")), ..standing() };
         assert_eq!(risks(&policy, &answered, now), []);
         let worst = DeviceStanding {
             has_uv_key: false,

@@ -153,7 +153,8 @@ fn a_risk_leads_to_what_the_policy_says_and_never_to_less() {
     assert_eq!(effective(&policy, &at_risk(RiskLevel::Low)).unwrap().digits, Some(6));
     assert_eq!(effective(&policy, &at_risk(RiskLevel::Medium)).unwrap().digits, Some(8));
     assert!(!effective(&policy, &at_risk(RiskLevel::High)).unwrap().rings);
-    let plain = PolicyRequest { verification: asking(VerificationMode::None, None).verification, ..at_risk(RiskLevel::Medium) };
+    let plain =
+        PolicyRequest { verification: asking(VerificationMode::None, None).verification, ..at_risk(RiskLevel::Medium) };
     assert_eq!(effective(&policy, &plain), Err(PolicyRefusal::ModeBelowRisk));
     let risk = RiskActions { high: RiskAction::Refuse, ..RiskActions::default() };
     let refusing = Policy { risk, ..Policy::default() };
@@ -181,11 +182,8 @@ fn the_profile_holds_whatever_else_the_policy_says() {
 fn each_member_says_who_decided_about_it() {
     let overrides = PolicyOverrides { digits: Some(8), ..PolicyOverrides::default() };
     let policy = Policy { applications: [("VPN".to_owned(), overrides)].into(), ..Policy::default() };
-    let request = PolicyRequest {
-        application: Some("VPN".to_owned()),
-        ttl_seconds: Some(30),
-        ..at_risk(RiskLevel::High)
-    };
+    let request =
+        PolicyRequest { application: Some("VPN".to_owned()), ttl_seconds: Some(30), ..at_risk(RiskLevel::High) };
     let sources = resolve(&policy, &request).unwrap().sources;
     assert_eq!((sources.mode, sources.digits), (Source::Tenant, Source::Application));
     assert_eq!((sources.ttl_seconds, sources.rings), (Source::Request, Source::Risk));

@@ -91,6 +91,10 @@ pub struct UpdatePush {
     pub jti: String,
     /// The new channel, checked.
     pub push: PushBinding,
+    /// The app's version by now, if it says so.
+    pub app_version: Option<String>,
+    /// The operating system's version by now, if it says so.
+    pub os_version: Option<String>,
 }
 
 /// What came of it.

@@ -278,8 +278,6 @@ pub enum PushPlan {
     Ring,
     /// Nobody: the policy, or what it says to the risk, lets the person open the app.
     PullOnly,
-    /// Nobody: the user was rung, or is asked, too often.
-    Suppressed,
     /// Nobody: the caller does not want it.
     None,
 }

@@ -130,7 +130,14 @@ impl Operation {
     pub fn takes_json(&self) -> bool {
         matches!(
             self.id,
-            "enrollments.create" | "enrollments.confirm" | "challenges.create" | "challenges.code" | "users.report"
+            "enrollments.create"
+                | "enrollments.confirm"
+                | "challenges.create"
+                | "challenges.code"
+                | "users.report"
+                | "policy.set"
+                | "policy.set_application"
+                | "policy.dry_run"
         )
     }
 

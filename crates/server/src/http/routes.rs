@@ -7,8 +7,8 @@ use countersign_proto::problem::ProblemType;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    access, challenges, device_api, devices, enrollments, events, layers, meta, openapi, policy,
-    problem::ApiError, reports, state::App, users,
+    access, challenges, device_api, devices, enrollments, events, layers, meta, openapi, policy, problem::ApiError,
+    reports, state::App, users,
 };
 
 /// Every route, without state: for OpenAPI and for the test that walks it.

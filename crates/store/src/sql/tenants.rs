@@ -148,8 +148,7 @@ impl Plain for SetPolicy {
             UPDATE tenants SET policy = $3, policy_version = $4, client_proof_required = $5
             WHERE id = $1 AND policy_version = $2";
         let policy = to_json(&self.policy)?;
-        let asks_for_proof =
-            stricter::bound(&self.policy).client_authentication == ClientAuthentication::ClientProof;
+        let asks_for_proof = stricter::bound(&self.policy).client_authentication == ClientAuthentication::ClientProof;
         let update = query(update)
             .bind(self.stamp.tenant_id.as_uuid())
             .bind(i64::from(self.expected_version))

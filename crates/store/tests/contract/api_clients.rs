@@ -257,10 +257,7 @@ async fn a_proof_is_spent_once_on_whatever_node_until_it_is_forgotten() {
         };
         for round in 0..20 {
             let jti = format!("jti-{round}");
-            let (one, other) = tokio::join!(
-                world.store.spend_proof(proof(&jti)),
-                world.other.spend_proof(proof(&jti))
-            );
+            let (one, other) = tokio::join!(world.store.spend_proof(proof(&jti)), world.other.spend_proof(proof(&jti)));
             let mut spent = [one.unwrap(), other.unwrap()];
             spent.sort_unstable();
             assert_eq!(spent, [false, true], "{round}");

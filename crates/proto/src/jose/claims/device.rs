@@ -149,6 +149,12 @@ pub struct PushUpdateClaims {
     pub jti: String,
     /// The new binding.
     pub push: PushBinding,
+    /// The app's version by now; absent: as it was.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub app_version: Option<String>,
+    /// The operating system's version by now; absent: as it was.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
 }
 
 impl Claims for PushUpdateClaims {

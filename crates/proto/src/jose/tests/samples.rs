@@ -30,7 +30,7 @@ pub(super) fn marked(kind: Kind) -> Value {
         }),
         Kind::PushUpdate => json!({
             "iss": DEVICE, "aud": ISSUER, "iat": IAT, "jti": "u1",
-            "push": {"channel": "fcm", "token": "t", "project?": "p"},
+            "push": {"channel": "fcm", "token": "t", "project?": "p"}, "app_version?": "2.1", "os_version?": "18",
         }),
         Kind::KeyRotation => json!({
             "iss": DEVICE, "aud": ISSUER, "iat": IAT, "jti": "k1", "new_jwk?": jwk, "new_uv_jwk?": jwk, "proofs": ["a.b.c"],

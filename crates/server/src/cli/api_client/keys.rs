@@ -102,12 +102,7 @@ pub(super) async fn add(
 }
 
 /// Lists a client's keys.
-pub(super) async fn list(
-    context: &Context,
-    desk: &Desk,
-    client_id: ApiClientId,
-    tenant: &str,
-) -> Result<(), CliError> {
+pub(super) async fn list(context: &Context, desk: &Desk, client_id: ApiClientId, tenant: &str) -> Result<(), CliError> {
     let tenant = desk.tenant(tenant).await?;
     let keys = desk.store.api_keys(tenant.id, client_id).await?;
     if keys.is_empty() {
@@ -116,7 +111,8 @@ pub(super) async fn list(
     let now = desk.now();
     let objects: Vec<_> = keys.iter().map(|key| shown(key, now)).collect();
     let line = |key: &ApiKeyRecord| {
-        let what = key.public_key.map_or_else(|| "api_key".to_owned(), |key| format!("public_key {}", key.thumbprint()));
+        let what =
+            key.public_key.map_or_else(|| "api_key".to_owned(), |key| format!("public_key {}", key.thumbprint()));
         format!("{}  {what}  {}", key.id, state(key, now))
     };
     let lines: Vec<_> = keys.iter().map(line).collect();

@@ -19,7 +19,7 @@ use crate::http::{
     state::App,
 };
 
-/// Replaces the device's push channel. Unlike a read it changes something, so each `jti` counts once.
+/// Replaces the device's push channel, and takes the versions by now if they are told. Unlike a read it changes something, so each `jti` counts once.
 #[utoipa::path(put, path = "/v1/device/push", tag = "device",
     request_body(content = String, content_type = "application/jwt", description = "`countersign-push-update+jwt`"),
     responses((status = 200, description = "Stored", body = PushUpdated)))]
@@ -34,6 +34,8 @@ pub async fn handle(
     artefact::check_time(&opened.claims, now)?;
     let mut checker = Checker::default();
     push::check(&mut checker, "/push", &opened.claims.push);
+    let app_version = checker.optional_text("/app_version", opened.claims.app_version.as_deref(), 1, 128);
+    let os_version = checker.optional_text("/os_version", opened.claims.os_version.as_deref(), 1, 128);
     checker.finish().map_err(ApiError::invalid_members)?;
     let signer = opened.key.signer;
     require_configured(&app, signer.tenant_id, &opened.claims.push)?;
@@ -43,6 +45,8 @@ pub async fn handle(
         key: opened.thumbprint,
         jti: opened.claims.jti,
         push: opened.claims.push,
+        app_version,
+        os_version,
     };
     match app.store.update_push(command).await? {
         UpdatePushOutcome::Updated => {}

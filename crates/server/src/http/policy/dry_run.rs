@@ -102,10 +102,8 @@ fn as_creation(asked: DryRun) -> CreateChallenge {
 /// What the policy makes of the request, whoever is asked.
 fn judge(policy: &Policy, request: &ChallengeRequest) -> DryRunResult {
     let (applicable, _) = stricter::applicable(policy, request.text.application.as_deref());
-    let applied = AppliedPolicy {
-        version: policy.version,
-        profile: applicable.profile.map(Profile::as_str).map(str::to_owned),
-    };
+    let applied =
+        AppliedPolicy { version: policy.version, profile: applicable.profile.map(Profile::as_str).map(str::to_owned) };
     let refused = DryRunResult {
         outcome: DryRunOutcome::Refused,
         problem: None,

@@ -85,9 +85,8 @@ impl Plain for AddApiKey {
         let is_secret = matches!(self.key.credential, Credential::ApiKey(_));
         let live = tx.fetch_all(of_client(self.stamp.tenant_id, self.client_id)).await?;
         let live: Vec<_> = live.iter().map(read).collect::<Result<_, _>>()?;
-        let is_live = |key: &&ApiKeyRecord| {
-            key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > self.stamp.at)
-        };
+        let is_live =
+            |key: &&ApiKeyRecord| key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > self.stamp.at);
         let of_its_sort = |key: &&ApiKeyRecord| key.public_key.is_none() == is_secret;
         if live.iter().filter(is_live).filter(of_its_sort).count() >= MAX_LIVE_KEYS {
             return Ok(Outcome::Rollback(AddApiKeyOutcome::TooMany));
@@ -115,10 +114,7 @@ impl Plain for RevokeApiKey {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<RevokeApiClientOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
         let bind = |query: Query<'static>| {
-            query
-                .bind(self.key_id.as_uuid())
-                .bind(self.client_id.as_uuid())
-                .bind(self.stamp.tenant_id.as_uuid())
+            query.bind(self.key_id.as_uuid()).bind(self.client_id.as_uuid()).bind(self.stamp.tenant_id.as_uuid())
         };
         // Waits for every write that holds the row.
         let revoke = "-- revoke_api_key

@@ -25,7 +25,8 @@ impl Plain for UpdatePush {
         let before = channel(self, tx).await?;
         let update = "-- update_push
             UPDATE devices SET push_channel = $4, push = $5, push_updated_at = $6, push_token_gone = 0,
-                push_undeliverable = NULL, push_undeliverable_at = NULL
+                push_undeliverable = NULL, push_undeliverable_at = NULL,
+                app_version = COALESCE($7, app_version), os_version = COALESCE($8, os_version)
             WHERE id = $1 AND tenant_id = $2 AND key_thumbprint = $3 AND status IN ('active', 'pending_confirmation')";
         let update = query(update)
             .bind(self.device_id.as_uuid())
@@ -33,7 +34,9 @@ impl Plain for UpdatePush {
             .bind(self.key.as_str())
             .bind(self.push.channel().as_str())
             .bind(push_json(&self.push)?)
-            .bind(self.stamp.at.as_millis());
+            .bind(self.stamp.at.as_millis())
+            .bind(self.app_version.as_deref())
+            .bind(self.os_version.as_deref());
         if tx.execute(update).await? == 0 {
             return Ok(Outcome::Rollback(why_not(self, tx).await?));
         }

@@ -18,6 +18,21 @@ fn update(world: &World, phone: &Phone, jti: &str) -> UpdatePush {
         key: phone.key.thumbprint.clone(),
         jti: jti.to_owned(),
         push: PushBinding::None,
+        app_version: None,
+        os_version: None,
+    }
+}
+
+#[tokio::test]
+async fn an_update_takes_the_versions_that_it_tells_and_leaves_the_others() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let told = UpdatePush { app_version: Some("2.1".to_owned()), ..update(&world, &phone, "1") };
+        assert_eq!(world.store.update_push(told).await, Ok(UpdatePushOutcome::Updated));
+        let told = UpdatePush { os_version: Some("18".to_owned()), ..update(&world, &phone, "2") };
+        assert_eq!(world.other.update_push(told).await, Ok(UpdatePushOutcome::Updated));
+        let device = world.device(phone.id).await.unwrap().description;
+        assert_eq!((device.app_version.as_deref(), device.os_version.as_deref()), (Some("2.1"), Some("18")));
     }
 }
 
