@@ -8,6 +8,8 @@ use countersign_tests::{ApiClient, CommitThief, Db, Loss, Reply, TestApp, path_o
 use reqwest::Method;
 use serde_json::json;
 
+use crate::display;
+
 async fn behind(thief: &CommitThief) -> TestApp {
     TestApp::start_with(Db::Postgres, |settings| settings.database.url = thief.url(&settings.database.url)).await
 }
@@ -99,6 +101,32 @@ async fn a_plain_command_is_not_repeated_blindly_and_its_caller_may_repeat_it() 
         assert_eq!(status().await, if has_happened { "revoked" } else { "active" }, "{loss:?}: once or not at all");
         assert_eq!(idp.delete(&path).await.ok(200)["status"], "revoked");
         assert_eq!(events(&app, "device.revoked").await, round);
+    }
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn a_code_whose_commit_is_lost_may_be_typed_again() {
+    let thief = CommitThief::start().await;
+    let app = behind(&thief).await;
+    let idp = app.admin().await;
+    let phone = idp.enroll("ada").await;
+    for (round, loss) in (1..).zip([Loss::Answer, Loss::Request]) {
+        let challenge = display::challenge(&idp, "ada").await;
+        // An approve that asks for the code finds itself: the phone shows the one that was written.
+        thief.lose(loss, 1);
+        let code = display::shown_code(&phone, &challenge).await;
+        thief.lose(loss, 1);
+        display::type_code(&idp, &challenge, &display::wrong(&code)).await.problem("unavailable");
+        let counted = app.database.number("SELECT consecutive_failures FROM users").await;
+        assert_eq!(counted, i64::from(loss == Loss::Answer), "{loss:?}: once or not at all");
+        thief.lose(loss, 1);
+        display::type_code(&idp, &challenge, &code).await.problem("unavailable");
+        let status = if loss == Loss::Answer { "approved" } else { "pending" };
+        assert_eq!(idp.show(&challenge).await["status"], status);
+        assert_eq!(display::type_code(&idp, &challenge, &code).await.ok(200)["status"], "approved");
+        assert_eq!(events(&app, "challenge.approved").await, round);
+        assert_eq!(app.database.number("SELECT pending_challenges FROM users").await, 0);
     }
     app.finish().await;
 }

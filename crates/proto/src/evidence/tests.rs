@@ -176,6 +176,7 @@ fn required_user_verification_binds_an_approve_and_not_a_deny() {
     let case = |decision: &str, response_signer: u8| {
         let mut case = Case { response_signer, ..good() };
         case.challenge["user_verification"] = json!("required");
+        case.challenge.as_object_mut().unwrap().remove("user_verification_methods");
         case.response["decision"] = json!(decision);
         case.verify()
     };
@@ -183,6 +184,25 @@ fn required_user_verification_binds_an_approve_and_not_a_deny() {
     assert!(case("deny", UV).is_ok());
     assert!(case("deny", DEVICE).is_ok());
     assert_eq!(case("approve", DEVICE).unwrap_err(), EvidenceError::UserVerification);
+}
+
+#[test]
+fn required_user_verification_is_by_a_method_that_the_challenge_accepts() {
+    let case = |accepted: Value, uv: Option<&str>| {
+        let mut case = Case { response_signer: UV, ..good() };
+        case.challenge["user_verification"] = json!("required");
+        case.challenge["user_verification_methods"] = accepted;
+        match uv {
+            Some(uv) => case.response["uv"] = json!(uv),
+            None => drop(case.response.as_object_mut().unwrap().remove("uv")),
+        }
+        case.verify().map(|_| ())
+    };
+    assert_eq!(case(json!(["fpt", "face"]), Some("face")), Ok(()));
+    assert_eq!(case(json!(["fpt", "face"]), Some("pin")), Err(EvidenceError::UserVerification));
+    // Who does not say how means `other`.
+    assert_eq!(case(json!(["fpt"]), None), Err(EvidenceError::UserVerification));
+    assert_eq!(case(json!(["other"]), None), Ok(()));
 }
 
 #[test]
