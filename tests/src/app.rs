@@ -12,10 +12,10 @@ use countersign_core::{
     actor::Actor,
     api_client::{ApiKey, Applications, Credential, NewApiKey},
     entropy::Entropy,
-    policy::{Policy, check},
+    policy::{Policy, PushBudget, check},
     ports::{
         api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
-        tenants::{CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome},
+        tenants::{self, CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome},
     },
 };
 use countersign_proto::{ids::TenantId, jose::SigningKey};
@@ -341,6 +341,20 @@ impl TestApp {
         let mut policy = tenant.policy.clone();
         change(&mut policy);
         check::policy(&policy).unwrap();
+        self.set_policy(&tenant, policy).await;
+    }
+
+    /// Takes the limits on pushes away, beyond what anybody may set: for stories of providers, where phones ring more
+    /// often than people should be bothered.
+    pub async fn ring_without_limit(&self) {
+        let tenant = self.node.app().store.tenant_by_slug(DEFAULT_TENANT).await.unwrap().unwrap();
+        let pushes_per_user = PushBudget { per_10_minutes: u32::MAX, since_approval: u32::MAX };
+        let policy = Policy { pushes_per_user, max_pending_per_user: u32::MAX, ..tenant.policy.clone() };
+        self.set_policy(&tenant, policy).await;
+    }
+
+    async fn set_policy(&self, tenant: &tenants::Tenant, policy: Policy) {
+        let app = self.node.app();
         let stamp = app.stamp(Actor::Operator, tenant.id, "test", app.now());
         let outcome = app.store.set_policy(SetPolicy::new(stamp, &tenant.policy, policy)).await;
         assert_eq!(outcome, Ok(SetPolicyOutcome::Set));

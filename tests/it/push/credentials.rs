@@ -162,6 +162,7 @@ async fn refused_credentials_of_one_provider_leave_the_others_alone() {
         })
         .await;
         let idp = app.admin().await;
+        app.ring_without_limit().await;
         let binding = json!({"channel": "apns", "token": apns_token('b'), "topic": TOPIC, "environment": "sandbox"});
         let unlucky = idp.enroll_with("ada", with_push("iPad", binding)).await;
         let well = idp.enroll_with("ada", apns_options(&apns_token('a'))).await;

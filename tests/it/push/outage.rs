@@ -12,6 +12,7 @@ use super::{delivery, drain_notices, until_state};
 async fn with_every_provider_dead_for_an_hour_every_sign_in_completes_by_pull() {
     both_with_providers(async |app, providers| {
         let idp = app.admin().await;
+        app.ring_without_limit().await;
         let phone = idp.enroll_with("ada", apns_options(&apns_token('a'))).await;
         let other = idp.enroll_with("ada", fcm_options("fcm-token-1")).await;
         drain_notices(app).await;
@@ -87,6 +88,7 @@ async fn a_slow_provider_and_a_dead_token_delay_no_other_phone() {
 async fn a_push_is_leased_by_one_of_many_nodes_and_sent_once() {
     both_with_providers(async |app, providers| {
         let idp = app.admin().await;
+        app.ring_without_limit().await;
         let mut phones = Vec::new();
         for number in 0..6 {
             phones.push(idp.enroll_with(&format!("user-{number}"), fcm_options(&format!("fcm-token-{number}"))).await);

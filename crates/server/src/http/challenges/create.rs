@@ -18,7 +18,9 @@ use countersign_core::{
     entropy::secret_bytes,
     limits,
     policy::{EffectivePolicy, effective},
-    ports::challenges::{Addressee, Addressees, CreateChallenge, CreateOutcome, Created, Idempotency, StoredCreation},
+    ports::challenges::{
+        Addressee, Addressees, CreateChallenge, CreateOutcome, Created, Idempotency, NewDelivery, StoredCreation,
+    },
     push::{self, budget::Suppression},
 };
 use countersign_proto::{
@@ -104,8 +106,7 @@ async fn attempt(
     let in_trouble = devices.iter().map(|device| senders.is_in_trouble(tenant_id, &device.push));
     let shown = describe(facts, push::status(deliveries.iter().map(|delivery| delivery.state).zip(in_trouble)));
     // Which of the two it is the transaction decides.
-    let muted = push::status(deliveries.iter().map(|delivery| (push::suppressed(delivery.state), false)));
-    let muted = Challenge { push_status: muted, ..shown.clone() };
+    let muted = muted(&shown, &deliveries);
     let idempotency = idempotency.map(|(key, body)| stored_form(key, *body, [&shown, &muted], now)).transpose()?;
     let command = CreateChallenge {
         stamp,
@@ -138,6 +139,12 @@ async fn attempt(
             Err(headers.fold(refused, |refused, (name, value)| refused.header(name, value)))
         }
     }
+}
+
+/// The challenge as its caller sees it if the user's limits say that nobody is rung.
+fn muted(shown: &Challenge, deliveries: &[NewDelivery]) -> Challenge {
+    let push_status = push::status(deliveries.iter().map(|delivery| (push::suppressed(delivery.state), false)));
+    Challenge { push_status, ..shown.clone() }
 }
 
 fn count(suppressed: Option<Suppression>, policy: &EffectivePolicy) {

@@ -125,6 +125,34 @@ async fn sightings_keep_the_last_pull_and_the_first_fetch() {
 }
 
 #[tokio::test]
+async fn the_last_decision_of_a_device_is_known_whatever_else_it_does() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let at = |seconds| NOW.plus_seconds(seconds);
+        let used_at = async || {
+            let addressees = world.store.addressees(world.tenant_id, "ada").await.unwrap().unwrap();
+            addressees.devices[0].last_used_at
+        };
+        assert_eq!(used_at().await, NOW, "it became active then");
+        let see = async |pulls: &[i64], answers: &[i64]| {
+            let of = |times: &[i64]| -> Vec<_> {
+                times.iter().map(|seconds| (world.tenant_id, phone.id, at(*seconds))).collect()
+            };
+            let sightings = Sightings { pulls: of(pulls), answers: of(answers), ..Sightings::default() };
+            assert_eq!(world.store.record_sightings(sightings).await, Ok(()));
+        };
+        see(&[1], &[5, 3]).await;
+        // Beside a pull that tells nothing new; then a pull alone, and a decision that comes late.
+        see(&[2], &[7]).await;
+        see(&[30], &[]).await;
+        see(&[], &[6]).await;
+        let health = world.device(phone.id).await.unwrap().push_health;
+        assert_eq!((health.answered_at, health.pulled_at), (Some(at(7)), Some(at(30))));
+        assert_eq!(used_at().await, at(7));
+    }
+}
+
+#[tokio::test]
 async fn a_pull_is_written_down_if_the_one_that_is_known_is_older_than_ten_seconds() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
