@@ -187,7 +187,7 @@ impl World {
         let (enrollment_id, ticket) = (invitation.id, invitation.ticket);
         let user = match self.store.create_enrollment(invitation).await.map_err(|error| wrong(&error))? {
             CreateEnrollmentOutcome::Created(user) => user,
-            outcome @ CreateEnrollmentOutcome::ApprovalRequired => return Err(wrong(&outcome)),
+            outcome => return Err(wrong(&outcome)),
         };
         let device_id = id();
         let key: Thumbprint = digest().to_b64u().parse().map_err(|error| wrong(&error))?;

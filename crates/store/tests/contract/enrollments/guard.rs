@@ -4,10 +4,14 @@ use countersign_core::{
     device::StatusChange,
     digest::Digest,
     event::EventKind,
-    ports::enrollments::{
-        Activation, Admission, Approval, ClaimOutcome, ClaimTicket, ConfirmEnrollment, ConfirmOutcome,
-        CreateEnrollment, CreateEnrollmentOutcome,
+    ports::{
+        challenges::DecideOutcome,
+        enrollments::{
+            Activation, Admission, Approval, ClaimOutcome, ClaimTicket, ConfirmEnrollment, ConfirmOutcome,
+            CreateEnrollment, CreateEnrollmentOutcome,
+        },
     },
+    verify::Verdict,
 };
 use countersign_proto::vocabulary::{Confirmation, EnrollmentPurpose, EnrollmentStatus, RevokeReason};
 
@@ -18,8 +22,12 @@ fn asking(world: &World, external_id: &str, admission: Admission) -> CreateEnrol
     CreateEnrollment { admission, ..world.new_enrollment(external_id, Confirmation::Code) }
 }
 
-fn approval(world: &World, phone: &Phone) -> Approval {
-    Approval { challenge_id: world.id(), user_id: phone.user.id, device_id: phone.id }
+/// A challenge that the phone has approved.
+async fn approval(world: &World, phone: &Phone) -> Approval {
+    let challenge_id = world.challenge(&[phone]).await;
+    let answer = world.answer(phone, challenge_id, Verdict::Approve { with_number: true });
+    assert!(matches!(world.store.decide_challenge(answer).await, Ok(DecideOutcome::Won { .. })));
+    Approval { challenge_id, user_id: phone.user.id, device_id: phone.id }
 }
 
 async fn is_let_in(world: &World, command: CreateEnrollment) -> bool {
@@ -57,7 +65,7 @@ async fn who_has_a_device_is_invited_only_with_an_agreement() {
 async fn a_refused_invitation_leaves_no_user_behind() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
-        assert!(!is_let_in(&world, asking(&world, "bob", Admission::Approved(approval(&world, &phone)))).await);
+        assert!(!is_let_in(&world, asking(&world, "bob", Admission::Approved(approval(&world, &phone).await))).await);
         assert_eq!(world.database.number("SELECT count(*) FROM users WHERE external_id = 'bob'").await, 0);
         assert_eq!(world.database.number("SELECT count(*) FROM enrollments").await, 1);
     }
@@ -67,7 +75,7 @@ async fn a_refused_invitation_leaves_no_user_behind() {
 async fn an_approval_lets_one_in_as_long_as_its_device_is_active() {
     for world in World::each().await {
         let (phone, other) = (world.phone("ada").await, world.phone("ada").await);
-        let (used, late) = (approval(&world, &phone), approval(&world, &other));
+        let (used, late) = (approval(&world, &phone).await, approval(&world, &other).await);
         assert!(is_let_in(&world, asking(&world, "ada", Admission::Approved(used))).await);
         assert!(!is_let_in(&world, asking(&world, "ada", Admission::Approved(used))).await);
         world.change(other.id, StatusChange::Suspend).await;
@@ -82,7 +90,7 @@ async fn of_invitations_that_race_with_one_approval_one_is_made() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
         for _ in 0..20 {
-            let approval = Admission::Approved(approval(&world, &phone));
+            let approval = Admission::Approved(approval(&world, &phone).await);
             let (one, two) = (asking(&world, "ada", approval), asking(&world, "ada", approval));
             let (store, other) = (world.store.clone(), world.other.clone());
             let one = tokio::spawn(async move { store.create_enrollment(one).await.unwrap() });
@@ -112,12 +120,15 @@ async fn an_override_is_told_with_a_digest_of_its_reason() {
 #[tokio::test]
 async fn a_broker_is_no_device_that_could_agree() {
     for world in World::each().await {
+        let phone = world.phone("ada").await;
         let invitation = world.invite("ada").await;
         let activation = Activation::AtOnce(world.binding());
         let broker = ClaimTicket { purpose: EnrollmentPurpose::Broker, activation, ..world.claim(&invitation) };
-        let approval = Approval { challenge_id: world.id(), user_id: invitation.user.id, device_id: broker.device_id };
+        let approval = Approval { device_id: broker.device_id, ..approval(&world, &phone).await };
         assert_eq!(claim(&world, broker).await, ClaimOutcome::Claimed);
         assert!(!is_let_in(&world, asking(&world, "ada", Admission::Approved(approval))).await);
+        assert!(!is_let_in(&world, asking(&world, "ada", Admission::FirstDevice)).await);
+        world.change(phone.id, StatusChange::Revoke(RevokeReason::Lost)).await;
         assert!(is_let_in(&world, asking(&world, "ada", Admission::FirstDevice)).await);
     }
 }
@@ -166,7 +177,7 @@ async fn what_was_agreed_to_comes_in_beside_other_devices() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
         let reason = Digest::of("reason");
-        for admission in [Admission::Approved(approval(&world, &phone)), Admission::Overridden { reason }] {
+        for admission in [Admission::Approved(approval(&world, &phone).await), Admission::Overridden { reason }] {
             let command = asking(&world, "ada", admission);
             let (id, ticket) = (command.id, command.ticket);
             let invitation = Invitation { id, ticket, user: world.create(command).await };
