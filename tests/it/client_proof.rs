@@ -14,6 +14,9 @@ fn ada() -> Value {
     json!({"user": {"external_id": "ada"}})
 }
 
+/// What makes a proof wrong.
+type Change<'a> = Box<dyn FnOnce(&mut ClientProofClaims) + 'a>;
+
 /// A request whose proof says what `change` makes of it, signed with `key`.
 async fn forged(
     client: &ApiClient,
@@ -60,7 +63,7 @@ async fn a_proof_is_for_one_client_method_path_body_and_time() {
         let key = client.signer.clone().unwrap();
         let now = app.clock.time().as_seconds();
         forged(&client, &app.http, &key, |_| ()).await.ok(201);
-        let wrong: Vec<(&str, Box<dyn FnOnce(&mut ClientProofClaims)>)> = vec![
+        let wrong: [(&str, Change<'_>); 10] = [
             ("another client's name", Box::new(|claims| claims.iss.clone_from(&other.id))),
             ("another tenant's client", Box::new(|claims| claims.iss.clone_from(&stranger.id))),
             ("another server", Box::new(|claims| claims.aud = "https://elsewhere.example".to_owned())),

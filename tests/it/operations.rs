@@ -89,6 +89,7 @@ async fn metrics_have_a_listener_of_their_own_and_name_operations_not_paths() {
     let client = program.client(&server, "admin").await;
     let phone = client.enroll("ada").await;
     client.get(&format!("/v1/devices/{}", phone.device_id())).await.ok(200);
+    client.plain_challenge("ada").await;
     client.http().get("/v1/nothing-here").await.problem("not-found");
 
     let metrics = server.metrics().await;
@@ -96,6 +97,8 @@ async fn metrics_have_a_listener_of_their_own_and_name_operations_not_paths() {
         "countersign_http_requests_total{operation=\"devices.show\",status=\"200\"} 1",
         "countersign_http_requests_total{operation=\"enrollments.create\",status=\"201\"} 1",
         "countersign_problems_total{type=\"not-found\"} 1",
+        // What held for it.
+        "countersign_challenges_created_total{mode=\"none\",profile=\"none\"} 1",
     ] {
         assert!(metrics.lines().any(|metric| metric == line), "{line} is not in:\n{metrics}");
     }

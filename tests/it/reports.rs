@@ -48,6 +48,9 @@ async fn every_device_that_is_at_risk_is_listed_with_its_reasons_and_no_other() 
         assert_eq!(reasons(&found, &old), ["app_version_too_old", "dormant"]);
         admin.delete(&format!("/v1/devices/{}", old.device_id())).await.ok(200);
         assert_eq!(reasons(&report().await, &old), [""; 0], "who is gone is no risk");
+        let user = format!("/v1/users/{}", good.registration().user.id);
+        admin.post(&format!("{user}/report"), json!({})).await.ok(200);
+        assert_eq!(reasons(&report().await, &good), ["dormant", "user_reported"]);
     })
     .await;
 }

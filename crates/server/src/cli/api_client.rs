@@ -134,16 +134,15 @@ fn show_created(
     key: &NewKey,
 ) {
     let scopes: Vec<_> = created.scopes.iter().map(|scope| scope.as_str()).collect();
-    let mut object = json!({"client_id": created.id, "name": created.name, "tenant": tenant, "scopes": scopes});
+    let object = json!({"client_id": created.id, "name": created.name, "tenant": tenant, "scopes": scopes});
+    let mut object = keys::members(object);
     let mut text = format!("API client {} ({})\nscopes: {}", created.name, created.id, created.scopes);
     if let Some(applications) = applications {
-        object["applications"] = json!(applications);
+        object.insert("applications".to_owned(), json!(applications));
         text = format!("{text}\napplications: {}", applications.iter().cloned().collect::<Vec<_>>().join(", "));
     }
-    if let (Value::Object(object), Value::Object(shown)) = (&mut object, key.show()) {
-        object.extend(shown);
-    }
-    say(context, &object, &format!("{text}\n{}", key.text()));
+    object.extend(key.show());
+    say(context, &Value::Object(object), &format!("{text}\n{}", key.text()));
 }
 
 /// An API client that was made.
@@ -227,12 +226,13 @@ async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliErr
         .iter()
         .map(|client| {
             let scopes: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
-            let mut object = json!({"client_id": client.id, "name": client.name, "scopes": scopes,
+            let shown = json!({"client_id": client.id, "name": client.name, "scopes": scopes,
                 "created_at": client.created_at, "revoked": client.revoked_at.is_some()});
+            let mut shown = keys::members(shown);
             if let Some(applications) = &client.applications {
-                object["applications"] = json!(applications);
+                shown.insert("applications".to_owned(), json!(applications));
             }
-            object
+            Value::Object(shown)
         })
         .collect();
     say(context, &json!({"api_clients": objects}), &lines.join("\n"));

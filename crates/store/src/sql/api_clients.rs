@@ -122,7 +122,10 @@ impl ApiClients for Database {
     }
 
     async fn api_keys(&self, tenant_id: TenantId, client_id: ApiClientId) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        self.fetch_all(keys::of_client(tenant_id, client_id)).await?.iter().map(keys::read).collect()
+        let rows = self.fetch_all(keys::of_client(tenant_id, client_id)).await?;
+        let mut keys: Vec<_> = rows.iter().map(keys::read).collect::<Result<_, _>>()?;
+        keys.sort_by_key(|key| key.id.as_uuid());
+        Ok(keys)
     }
 
     async fn revoke_api_key(

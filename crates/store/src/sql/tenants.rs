@@ -36,7 +36,7 @@ impl Statements {
         Self {
             by_id: Statement::new(format!(
                 "-- tenant
-                SELECT id, r_number, slug, name, policy, created_at
+                SELECT id, r_number, slug, name, policy, policy_version, created_at
                 FROM {ids} CROSS JOIN tenants WHERE id = r_id",
                 ids = dialect::row_source(1, TenantById::COLUMNS),
             )),
@@ -74,7 +74,7 @@ impl Tenants for Database {
 
     async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let all = "-- tenants
-            SELECT id, slug, name, policy, created_at FROM tenants ORDER BY created_at, id";
+            SELECT id, slug, name, policy, policy_version, created_at FROM tenants ORDER BY created_at, id";
         self.fetch_all(query(all)).await?.iter().map(|row| tenant(&Columns::new("tenants", row))).collect()
     }
 
@@ -84,7 +84,7 @@ impl Tenants for Database {
 
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
         let by_slug = "-- tenant_by_slug
-            SELECT id, slug, name, policy, created_at FROM tenants WHERE slug = $1";
+            SELECT id, slug, name, policy, policy_version, created_at FROM tenants WHERE slug = $1";
         self.fetch_optional(query(by_slug).bind(slug))
             .await?
             .map(|row| tenant(&Columns::new("tenants", &row)))
@@ -98,12 +98,13 @@ impl Tenants for Database {
     async fn policy_version(&self, tenant_id: TenantId, version: u32) -> Result<Option<Policy>, StoreError> {
         // The first one is written down only when another takes its place.
         let statement = "-- policy_version
-            SELECT id, policy FROM tenants WHERE id = $1 AND policy_version = $2
+            SELECT id, policy, policy_version FROM tenants WHERE id = $1 AND policy_version = $2
             UNION ALL
-            SELECT tenant_id AS id, policy FROM policy_versions WHERE tenant_id = $1 AND version = $2
+            SELECT tenant_id AS id, policy, version AS policy_version
+            FROM policy_versions WHERE tenant_id = $1 AND version = $2
             LIMIT 1";
         let row = self.fetch_optional(query(statement).bind(tenant_id.as_uuid()).bind(i64::from(version))).await?;
-        row.map(|row| Columns::new("policy_versions", &row).json("policy")).transpose()
+        row.map(|row| policy(&Columns::new("policy_versions", &row))).transpose()
     }
 }
 
@@ -191,9 +192,15 @@ fn tenant(columns: &Columns<'_>) -> Result<Tenant, StoreError> {
         id: columns.id("id")?,
         slug: columns.text("slug")?,
         name: columns.text("name")?,
-        policy: columns.json("policy")?,
+        policy: policy(columns)?,
         created_at: columns.time("created_at")?,
     })
+}
+
+/// The version is the column's, whatever the text says: it is what a change is compared with, and during an update an
+/// older program may write the text alone.
+fn policy(columns: &Columns<'_>) -> Result<Policy, StoreError> {
+    Ok(Policy { version: columns.count("policy_version")?, ..columns.json("policy")? })
 }
 
 fn to_json(policy: &Policy) -> Result<String, StoreError> {

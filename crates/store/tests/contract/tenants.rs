@@ -94,6 +94,18 @@ async fn of_changes_that_were_made_from_the_same_version_one_is_in_force_and_the
 }
 
 #[tokio::test]
+async fn a_policy_that_an_older_program_wrote_can_still_be_changed() {
+    for world in World::each().await {
+        world.database.tamper(r#"UPDATE tenants SET policy = '{"version":7,"digits":8}' WHERE slug = 'acme'"#).await;
+        let before = world.store.tenant(world.tenant_id).await.unwrap().unwrap().policy;
+        assert_eq!((before.version, before.digits), (1, 8));
+        let set = SetPolicy::new(world.stamp(world.client), &before, Policy::default());
+        assert_eq!(world.store.set_policy(set).await, Ok(SetPolicyOutcome::Set));
+        assert_eq!(world.other.policy_version(world.tenant_id, 1).await, Ok(Some(before)));
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_asks_for_proof_is_known_to_whoever_authenticates() {
     for world in World::each().await {
         let client = world.new_client("admin");

@@ -14,7 +14,7 @@ use countersign_proto::{
     jose::{Jwk, PublicKey},
     timestamp::Timestamp,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{super::say, CliError, Context, Desk, not_found};
 
@@ -59,11 +59,11 @@ impl NewKey {
     }
 
     /// For programs: the one time that a secret is shown.
-    pub(super) fn show(&self) -> Value {
-        match &self.sort {
+    pub(super) fn show(&self) -> Map<String, Value> {
+        members(match &self.sort {
             Sort::Secret(secret) => json!({"key_id": self.id, "api_key": secret.reveal()}),
             Sort::Public(key) => json!({"key_id": self.id, "key_thumbprint": key.thumbprint()}),
-        }
+        })
     }
 
     /// For people.
@@ -93,11 +93,9 @@ pub(super) async fn add(
             return Err(CliError::Failed("the client has two such keys: revoke one first".to_owned()));
         }
     }
-    let mut object = json!({"client_id": client_id});
-    if let (Value::Object(object), Value::Object(shown)) = (&mut object, key.show()) {
-        object.extend(shown);
-    }
-    say(context, &object, &format!("key {} of {client_id}\n{}", key.id, key.text()));
+    let mut object = members(json!({"client_id": client_id}));
+    object.extend(key.show());
+    say(context, &Value::Object(object), &format!("key {} of {client_id}\n{}", key.id, key.text()));
     Ok(())
 }
 
@@ -121,15 +119,24 @@ pub(super) async fn list(context: &Context, desk: &Desk, client_id: ApiClientId,
 }
 
 fn shown(key: &ApiKeyRecord, now: Timestamp) -> Value {
-    let mut object = json!({"key_id": key.id, "created_at": key.created_at, "state": state(key, now)});
-    object["kind"] = json!(if key.public_key.is_some() { "public_key" } else { "api_key" });
+    let kind = if key.public_key.is_some() { "public_key" } else { "api_key" };
+    let shown = json!({"key_id": key.id, "kind": kind, "created_at": key.created_at, "state": state(key, now)});
+    let mut shown = members(shown);
     if let Some(public_key) = key.public_key {
-        object["key_thumbprint"] = json!(public_key.thumbprint());
+        shown.insert("key_thumbprint".to_owned(), json!(public_key.thumbprint()));
     }
     if let Some(end) = key.expires_at {
-        object["expires_at"] = json!(end);
+        shown.insert("expires_at".to_owned(), json!(end));
     }
-    object
+    Value::Object(shown)
+}
+
+/// The members of an object.
+pub(super) fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
 }
 
 fn state(key: &ApiKeyRecord, now: Timestamp) -> &'static str {

@@ -24,11 +24,11 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// All keys of a client, oldest first: a handful, as operators make them.
+/// All keys of a client, in no order: a handful, as operators make them.
 pub(super) fn of_client<'q>(tenant_id: TenantId, client_id: ApiClientId) -> Query<'q> {
     let keys = "-- api_keys
         SELECT id, public_key, created_at, expires_at, revoked_at FROM api_keys
-        WHERE client_id = $1 AND tenant_id = $2 ORDER BY id";
+        WHERE client_id = $1 AND tenant_id = $2";
     query(keys).bind(client_id.as_uuid()).bind(tenant_id.as_uuid())
 }
 
