@@ -154,10 +154,7 @@ impl Session<'_> {
         let recorded = self.phone.respond(challenge, &Answer { uv, ..answer }).await?;
         let status = recorded.status.as_str();
         let code = recorded.display_code.as_deref().map(plain);
-        let mut members = json!({"challenge_id": recorded.challenge_id, "status": status});
-        if let Some(code) = &code {
-            members["display_code"] = json!(code);
-        }
+        let members = json!({"challenge_id": recorded.challenge_id, "status": status, "display_code": code});
         tell(self.json, "answered", members, || match &code {
             Some(code) => format!("Type this code where you sign in: {code}"),
             None => format!("Challenge {} is {status}.", recorded.challenge_id),

@@ -13,6 +13,7 @@ use countersign_simulator::{
     Phone,
     phone::{Answer, PhoneError, VerifiedChallenge},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Desk, DeviceError, words};
@@ -47,6 +48,14 @@ pub(super) struct DenyArgs {
     device: Option<DeviceId>,
 }
 
+/// What came of an answer.
+#[derive(Serialize)]
+struct Answered {
+    #[serde(flatten)]
+    recorded: ResponseRecorded,
+    device_id: DeviceId,
+}
+
 /// Approves.
 pub(super) async fn approve(desk: &Desk, arguments: ApproveArgs) -> Result<(), DeviceError> {
     let ApproveArgs { id, number, uv, device } = arguments;
@@ -71,16 +80,11 @@ pub(super) async fn deny(desk: &Desk, arguments: DenyArgs) -> Result<(), DeviceE
 
 async fn answer(desk: &Desk, phone: &Phone, challenge: &VerifiedChallenge, answer: Answer) -> Result<(), DeviceError> {
     let recorded = phone.respond(challenge, &answer).await?;
-    let ResponseRecorded { challenge_id, status, decided_at, display_code } = recorded;
-    let mut object = json!({"challenge_id": challenge_id, "device_id": phone.id(), "status": status});
-    if let Some(decided_at) = decided_at {
-        object["decided_at"] = json!(decided_at);
-    }
-    let Some(code) = display_code else {
-        return desk.say(&object, &format!("Challenge {challenge_id} is {}.", status.as_str()));
+    let text = match &recorded.display_code {
+        Some(code) => format!("Type this code where you sign in: {}", words::plain(code)),
+        None => format!("Challenge {} is {}.", recorded.challenge_id, recorded.status.as_str()),
     };
-    object["display_code"] = json!(code);
-    desk.say(&object, &format!("Type this code where you sign in: {code}"))
+    desk.say(&json!(Answered { recorded, device_id: phone.id() }), &text)
 }
 
 /// The challenge, verified, and the registration that it is addressed to.
