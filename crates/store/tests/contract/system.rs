@@ -186,6 +186,9 @@ async fn the_twins_migrations_differ_in_types_only() {
                 |line: &str| line.starts_with("ALTER TABLE ") && line.contains(" SET (") && line.ends_with(");");
             assert!(own.lines().skip(1).all(|line| line.starts_with("-- ") || is_setting(line)), "{own}");
             let text = text.replace(" UUID", " BLOB").replace(" BYTEA", " BLOB").replace(" BIGINT", " INTEGER");
+            // The one value that is read out of JSON, which each does in its own words.
+            let text = text
+                .replace("CAST(CAST(policy AS json) ->> 'version' AS INTEGER)", "json_extract(policy, '$.version')");
             (file.file_name(), text.replace(") STRICT;", ");"))
         };
         files.into_iter().map(text).collect::<Vec<_>>()

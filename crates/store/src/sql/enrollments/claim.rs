@@ -61,7 +61,8 @@ async fn use_ticket(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Fail
             key_thumbprint = $11, decision_id = $12, claim_seal = $13
         WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND ticket = $4 AND status = 'pending' AND expires_at > $5
             AND ($14 = 0 OR approval_id IS NOT NULL OR overridden = 1 OR NOT EXISTS (
-                SELECT 1 FROM devices WHERE devices.user_id = $3 AND devices.tenant_id = $2
+                SELECT 1 FROM devices
+                WHERE devices.user_id = enrollments.user_id AND devices.tenant_id = enrollments.tenant_id
                     AND devices.purpose = 'approval' AND devices.status IN ('active', 'suspended')))";
     let update = query(update)
         .bind(command.enrollment_id.as_uuid())
