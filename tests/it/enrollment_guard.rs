@@ -2,6 +2,7 @@
 //! answers or asks with somebody else's credentials.
 
 mod attackers;
+mod withdrawn;
 
 use countersign_proto::vocabulary::EnrollmentApproval;
 use countersign_simulator::phone::{Candidate, EnrollOptions};

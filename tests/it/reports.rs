@@ -23,7 +23,7 @@ fn reasons<'v>(report: &'v Value, device: &Device) -> Vec<&'v str> {
 async fn every_device_that_is_at_risk_is_listed_with_its_reasons_and_no_other() {
     both(async |app| {
         let admin = app.admin().await;
-        let reader = app.client("devices:read").await;
+        let reader = app.client("devices:read,users:read").await;
         let report = async || reader.get("/v1/reports/at-risk").await.ok(200);
         let good = enroll(&admin, "ada", Some("2.1.0"), true).await;
         let old = enroll(&admin, "bob", Some("2.0.9"), true).await;
@@ -51,6 +51,8 @@ async fn every_device_that_is_at_risk_is_listed_with_its_reasons_and_no_other() 
         let user = format!("/v1/users/{}", good.registration().user.id);
         admin.post(&format!("{user}/report"), json!({})).await.ok(200);
         assert_eq!(reasons(&report().await, &good), ["dormant", "user_reported"]);
+        let of_devices = app.client("devices:read").await.get("/v1/reports/at-risk").await.ok(200);
+        assert_eq!(reasons(&of_devices, &good), ["dormant"], "what is said of a user is for who reads users");
     })
     .await;
 }

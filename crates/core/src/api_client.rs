@@ -8,7 +8,7 @@ use countersign_proto::{
     jose::{PublicKey, Thumbprint},
     problem::FieldError,
     timestamp::Timestamp,
-    vocabulary::ClientAuthentication,
+    vocabulary::{ClientAuthentication, Profile},
 };
 
 use crate::{
@@ -255,6 +255,12 @@ impl Caller {
     /// Whether it has shown all that the tenant's policy asks of whoever calls at all.
     pub const fn has_shown_enough(&self) -> bool {
         self.public_key.is_some() || !self.is_proof_required
+    }
+
+    /// Whether it has shown all that a challenge under this profile asks of whoever reads or ends it.
+    pub const fn has_shown_enough_for_profile(&self, profile: Option<Profile>) -> bool {
+        // Each profile there is asks for a signature.
+        self.public_key.is_some() || profile.is_none()
     }
 
     /// Whether it has shown all that the policy asks for this application, whose profile may ask for more.

@@ -6,15 +6,16 @@
 //! To add a setting: a member of [`Policy`] with its default, its bounds in [`check`], whether an application may
 //! be stricter in [`stricter`], and what [`resolve`] makes of it.
 
-pub use countersign_proto::{
-    api::policy::{DeviceRequirements, Policy, PolicyOverrides, PushBudget, RiskActions},
-    vocabulary::PolicySource as Source,
-};
 use countersign_proto::{
     api::challenges::{RequestedVerification, Risk},
     vocabulary::{
-        FastApproval, Profile, ReportAction, RiskAction, UserVerification, UvMethod, VerificationMode, Word as _,
+        FastApproval, Profile, ReportAction, RiskAction, RiskLevel, UserVerification, UvMethod, VerificationMode,
+        Word as _,
     },
+};
+pub use countersign_proto::{
+    api::policy::{DeviceRequirements, Policy, PolicyOverrides, PushBudget, RiskActions},
+    vocabulary::PolicySource as Source,
 };
 use std::collections::BTreeSet;
 
@@ -221,7 +222,9 @@ pub fn effective(policy: &Policy, request: &PolicyRequest) -> Result<EffectivePo
 /// As [`effective`].
 pub fn resolve(tenant: &Policy, request: &PolicyRequest) -> Result<Resolved, PolicyRefusal> {
     let (policy, from) = stricter::applicable(tenant, request.application.as_deref());
-    let action = request.risk.as_ref().map_or(RiskAction::Push, |risk| policy.risk.of(risk.level));
+    // Who says nothing of the risk gets no less than who calls it low.
+    let level = request.risk.as_ref().map_or(RiskLevel::Low, |risk| risk.level);
+    let action = policy.risk.of(level);
     if action == RiskAction::Refuse {
         return Err(PolicyRefusal::RiskRefused);
     }
@@ -232,7 +235,8 @@ pub fn resolve(tenant: &Policy, request: &PolicyRequest) -> Result<Resolved, Pol
     if mode_strength(mode) < mode_strength(policy.verification_floor) {
         return Err(PolicyRefusal::ModeBelowFloor);
     }
-    if action == RiskAction::LongerNumber && mode_strength(mode) < mode_strength(VerificationMode::Enter) {
+    // Each action includes the milder ones: an application that asks for more does not get a shorter number.
+    if action >= RiskAction::LongerNumber && mode_strength(mode) < mode_strength(VerificationMode::Enter) {
         return Err(PolicyRefusal::ModeBelowRisk);
     }
     let (digits, digits_from) = resolve_digits(&policy, request, mode, action, from.digits)?;
@@ -302,7 +306,7 @@ fn resolve_digits(
     if mode == VerificationMode::Enter && is_floor && digits < policy.digits {
         return Err(PolicyRefusal::DigitsBelowFloor);
     }
-    if action == RiskAction::LongerNumber && digits < LONGER_DIGITS {
+    if action >= RiskAction::LongerNumber && digits < LONGER_DIGITS {
         return Ok((Some(LONGER_DIGITS), Source::Risk));
     }
     Ok((Some(digits), from))
@@ -319,9 +323,11 @@ fn resolve_ttl(
     if !(limits::MIN_TTL_SECONDS..=limits::MAX_TTL_SECONDS).contains(&ttl_seconds) {
         return Err(PolicyRefusal::InvalidTtl);
     }
-    // The tenant's own is what challenges usually get; an application's is the longest that they may get.
-    let is_capped = policy.challenge_ttl_seconds < tenant.challenge_ttl_seconds;
-    if is_capped && ttl_seconds > policy.challenge_ttl_seconds {
+    // The tenant's own is what challenges usually get; an application's is the longest that they may get, whatever
+    // becomes of the tenant's.
+    let overrides = request.application.as_ref().and_then(|name| tenant.applications.get(name));
+    let longest = overrides.and_then(|overrides| overrides.challenge_ttl_seconds);
+    if longest.is_some_and(|longest| ttl_seconds > longest) {
         return Err(PolicyRefusal::TtlBelowFloor);
     }
     Ok((ttl_seconds, from))

@@ -36,7 +36,8 @@ pub struct Signer {
 pub enum Verdict {
     /// The person approves.
     Approve {
-        /// A right number was given: the failure counter falls to 0.
+        /// A right number was typed: the failure counter falls to 0. One picked out of three proves too little for that:
+        /// whoever guesses would pick until the counter is at 0 again.
         with_number: bool,
     },
     /// The person approves in mode `display`: the device is shown a code, and the challenge stays pending until it
@@ -151,7 +152,8 @@ fn judge_number(
                 return Err(Refusal::NumberMalformed);
             }
             // 10.
-            Ok(if is_right_number(number) { Verdict::Approve { with_number: true } } else { Verdict::WrongNumber })
+            let with_number = signed.verification.mode == VerificationMode::Enter;
+            Ok(if is_right_number(number) { Verdict::Approve { with_number } } else { Verdict::WrongNumber })
         }
     }
 }

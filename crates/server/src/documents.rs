@@ -143,7 +143,12 @@ fn links_and_paths_in_documents_lead_somewhere() {
                 .iter()
                 .any(|start| code.starts_with(start));
             if is_path && !code.contains(['<', '{', '*', ' ', '…', '\n']) && !code.contains("NNNN") {
-                assert!(root().join(code).exists(), "{} names {code}", document.display());
+                // A test is named with its file: `tests/it/story.rs::what_it_says`.
+                let (path, test) = code.split_once("::").unwrap_or((code, ""));
+                let path = root().join(path);
+                assert!(path.exists(), "{} names {code}", document.display());
+                let has_test = || fs::read_to_string(path).unwrap().contains(&format!("fn {test}("));
+                assert!(test.is_empty() || has_test(), "{} names {code}", document.display());
             }
         }
     }

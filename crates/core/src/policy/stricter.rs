@@ -72,8 +72,20 @@ pub fn applicable<'p>(tenant: &'p Policy, application: Option<&str>) -> (Cow<'p,
 }
 
 /// The tenant's policy with its profile applied: what holds where no application is named.
+///
+/// Devices serve all applications: where one is held to a profile, what the profile asks of enrollments holds for all.
 pub fn bound(tenant: &Policy) -> Cow<'_, Policy> {
-    applicable(tenant, None).0
+    let policy = applicable(tenant, None).0;
+    let profile = tenant.applications.values().find_map(|overrides| overrides.profile);
+    if policy.profile.is_some() || profile.is_none() {
+        return policy;
+    }
+    let mut of_application = Policy { profile, ..Policy::default() };
+    bind_to_profile(&mut of_application);
+    let mut policy = policy.into_owned();
+    policy.confirmation_required |= of_application.confirmation_required;
+    policy.enrollment_approval = policy.enrollment_approval.max(of_application.enrollment_approval);
+    Cow::Owned(policy)
 }
 
 fn mark(sources: &mut Sources, before: &Policy, after: &Policy, source: Source) {
@@ -91,8 +103,11 @@ fn mark(sources: &mut Sources, before: &Policy, after: &Policy, source: Source) 
 
 fn apply(policy: &mut Policy, overrides: &PolicyOverrides) {
     policy.profile = policy.profile.or(overrides.profile);
-    if let Some(mode) = overrides.verification_mode {
-        raise_mode(&mut policy.verification_mode, mode);
+    if let Some(mode) = overrides.verification_mode
+        && mode_strength(mode) >= mode_strength(policy.verification_mode)
+    {
+        // Equally strong counts: `display` in place of `enter` suits a terminal.
+        policy.verification_mode = mode;
     }
     if let Some(floor) = overrides.verification_floor {
         raise_mode(&mut policy.verification_floor, floor);

@@ -98,14 +98,14 @@ fn meets_the_floor(policy: &Policy, request: &PolicyRequest, got: &EffectivePoli
         || overrides.is_some_and(|overrides| overrides.user_verification == Some(UserVerification::Required));
     let longest = overrides.and_then(|overrides| overrides.challenge_ttl_seconds).unwrap_or(600);
     let is_high = request.risk.as_ref().is_some_and(|risk| risk.level == RiskLevel::High);
-    let is_medium = request.risk.as_ref().is_some_and(|risk| risk.level == RiskLevel::Medium);
+    let is_unusual = request.risk.as_ref().is_some_and(|risk| risk.level >= RiskLevel::Medium);
     mode_strength(got.mode) >= floor
         && (floor < 2 || got.digits >= Some(digits))
         && (!is_nist || (is_typed && got.digits >= Some(6)))
         && (!must_verify || got.user_verification == UserVerification::Required)
         && (10..=longest.min(600)).contains(&got.ttl_seconds)
         && (!is_high || !got.rings)
-        && (!is_medium || (is_typed && got.digits == Some(8)))
+        && (!is_unusual || (is_typed && got.digits == Some(8)))
         && got.digits.is_some() == (got.mode != VerificationMode::None)
 }
 
@@ -153,9 +153,12 @@ fn a_risk_leads_to_what_the_policy_says_and_never_to_less() {
     assert_eq!(effective(&policy, &at_risk(RiskLevel::Low)).unwrap().digits, Some(6));
     assert_eq!(effective(&policy, &at_risk(RiskLevel::Medium)).unwrap().digits, Some(8));
     assert!(!effective(&policy, &at_risk(RiskLevel::High)).unwrap().rings);
-    let plain =
-        PolicyRequest { verification: asking(VerificationMode::None, None).verification, ..at_risk(RiskLevel::Medium) };
-    assert_eq!(effective(&policy, &plain), Err(PolicyRefusal::ModeBelowRisk));
+    for level in [RiskLevel::Medium, RiskLevel::High] {
+        let plain = PolicyRequest { verification: asking(VerificationMode::None, None).verification, ..at_risk(level) };
+        assert_eq!(effective(&policy, &plain), Err(PolicyRefusal::ModeBelowRisk), "what is worse asks for no less");
+    }
+    let wary = Policy { risk: RiskActions { low: RiskAction::LongerNumber, ..policy.risk }, ..policy };
+    assert_eq!(effective(&wary, &PolicyRequest::default()).unwrap().digits, Some(8), "silence is no way round");
     let risk = RiskActions { high: RiskAction::Refuse, ..RiskActions::default() };
     let refusing = Policy { risk, ..Policy::default() };
     assert_eq!(effective(&refusing, &at_risk(RiskLevel::High)), Err(PolicyRefusal::RiskRefused));
@@ -176,6 +179,38 @@ fn the_profile_holds_whatever_else_the_policy_says() {
     }
     assert_eq!(effective(&lax, &asking(VerificationMode::Display, None)).unwrap().digits, Some(6));
     assert_eq!(stricter::bound(&lax).enrollment_approval, EnrollmentApproval::ExistingDevice);
+}
+
+#[test]
+fn an_application_keeps_its_cap_and_its_mode_whatever_becomes_of_the_tenants() {
+    let overrides = PolicyOverrides {
+        challenge_ttl_seconds: Some(60),
+        verification_mode: Some(VerificationMode::Display),
+        ..PolicyOverrides::default()
+    };
+    for ttl in [30, 60, 120] {
+        let applications = [("VPN".to_owned(), overrides.clone())].into();
+        let policy = Policy { challenge_ttl_seconds: ttl, applications, ..Policy::default() };
+        let named = |ttl_seconds| PolicyRequest {
+            application: Some("VPN".to_owned()),
+            ttl_seconds,
+            ..PolicyRequest::default()
+        };
+        let usual = effective(&policy, &named(None)).unwrap();
+        assert_eq!((usual.ttl_seconds, usual.mode), (ttl.min(60), VerificationMode::Display));
+        assert_eq!(effective(&policy, &named(Some(61))), Err(PolicyRefusal::TtlBelowFloor));
+        assert_eq!(effective(&policy, &named(Some(60))).unwrap().ttl_seconds, 60);
+    }
+}
+
+#[test]
+fn a_profile_of_one_application_guards_the_enrollments_of_all() {
+    let overrides = PolicyOverrides { profile: Some(Profile::Nist80063b4), ..PolicyOverrides::default() };
+    let policy = Policy { applications: [("Payroll".to_owned(), overrides)].into(), ..Policy::default() };
+    let bound = stricter::bound(&policy);
+    assert!(bound.confirmation_required);
+    assert_eq!((bound.enrollment_approval, bound.profile), (EnrollmentApproval::ExistingDevice, None));
+    assert_eq!(bound.verification_floor, VerificationMode::None, "challenges of others stay as they are");
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub enum CreateEnrollmentOutcome {
     Created(UserName),
     /// Nobody agreed who had to, or the approval is not worth anything any more. Nothing was changed.
     ApprovalRequired,
+    /// The user is locked until somebody ends it: only an administrator's override lets a device in.
+    UserLocked,
 }
 
 /// Invites a user's device; makes the user if new. Events: `enrollment.created`, `user.created` if new.

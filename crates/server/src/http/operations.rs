@@ -61,15 +61,16 @@ pub const ALL: &[Operation] = &[
     op(Method::GET, "/.well-known/jwks.json", "meta.jwks", Access::Public, &[]),
     op(Method::GET, "/.well-known/countersign", "meta.discovery", Access::Public, &[]),
 
-    op(Method::POST, "/v1/enrollments", "enrollments.create", ENROLLMENTS, &[P::InvalidRequest]),
+    op(Method::POST, "/v1/enrollments", "enrollments.create", ENROLLMENTS,
+        &[P::InvalidRequest, P::ApprovalRequired, P::UserLocked]),
     op(Method::GET, "/v1/enrollments/{id}", "enrollments.show", ENROLLMENTS, &[P::NotFound]),
     op(Method::POST, "/v1/enrollments/{id}/confirmation", "enrollments.confirm", ENROLLMENTS,
-        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::EnrollmentNotClaimed, P::EnrollmentClosed]),
+        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::EnrollmentNotClaimed, P::EnrollmentClosed, P::ApprovalRequired]),
     op(Method::POST, "/v1/enrollments/{id}/cancel", "enrollments.cancel", ENROLLMENTS, &[P::NotFound, P::EnrollmentClosed]),
 
     op(Method::POST, "/v1/challenges", "challenges.create", CHALLENGES,
         &[P::InvalidRequest, P::NoEligibleDevice, P::BelowPolicyFloor, P::ApplicationNotAllowed, P::ChallengeTooLarge,
-          P::IdempotencyKeyReused, P::TooManyPending]),
+          P::IdempotencyKeyReused, P::TooManyPending, P::RiskRefused]),
     op(Method::GET, "/v1/challenges", "challenges.list", CHALLENGES_OR_AUDIT, &[P::InvalidRequest]),
     op(Method::GET, "/v1/challenges/{id}", "challenges.show", CHALLENGES_OR_AUDIT, &[P::InvalidRequest, P::NotFound]),
     op(Method::GET, "/v1/challenges/{id}/events", "challenges.watch", CHALLENGES_OR_AUDIT, &[P::NotFound]),
@@ -82,7 +83,7 @@ pub const ALL: &[Operation] = &[
     op(Method::GET, "/v1/users/{id}/devices", "users.devices", DEVICES_READ, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/users/{id}/unlock", "users.unlock", USERS_WRITE, &[P::NotFound]),
     op(Method::POST, "/v1/users/{id}/report", "users.report", USERS_WRITE, &[P::InvalidRequest, P::NotFound]),
-    op(Method::DELETE, "/v1/users/{id}/report", "users.clear_report", USERS_WRITE, &[P::NotFound]),
+    op(Method::DELETE, "/v1/users/{id}/report", "users.clear_report", ADMIN, &[P::NotFound]),
 
     op(Method::GET, "/v1/devices", "devices.list", DEVICES_READ, &[P::InvalidRequest]),
     op(Method::GET, "/v1/devices/{id}", "devices.show", DEVICES_READ, &[P::NotFound]),

@@ -39,6 +39,8 @@ mod confirm;
 #[path = "enrollments/create.rs"]
 mod create;
 
+pub(super) use close::OpenEnrollments;
+
 #[async_trait]
 impl Enrollments for Database {
     async fn create_enrollment(&self, command: CreateEnrollment) -> Result<CreateEnrollmentOutcome, StoreError> {

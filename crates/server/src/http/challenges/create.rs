@@ -40,6 +40,7 @@ use crate::{
     http::{
         access::ApiCaller,
         body::StrictJson,
+        client_proof,
         problem::{ApiError, ApiResult},
         state::App,
     },
@@ -67,7 +68,7 @@ pub async fn handle(
     if let Some(key) = &key
         && let Some(stored) = app.store.stored_creation(caller.caller.client_id, key, app.now()).await?
     {
-        return replay(stored, digest);
+        return replay(&caller, stored, digest);
     }
     let request = challenge::check(value).map_err(ApiError::invalid_members)?;
     let idempotency = key.map(|key| (key, digest));
@@ -130,7 +131,7 @@ async fn attempt(
         CreateOutcome::Stored(stored) => {
             // An equal request was faster; with another body the key is refused.
             let body = idempotency.map(|idempotency| idempotency.body);
-            body.map(|body| replay(stored, body)).transpose()
+            body.map(|body| replay(caller, stored, body)).transpose()
         }
         CreateOutcome::DevicesChanged => Ok(None),
         CreateOutcome::TooManyPending(standing) => {
@@ -259,11 +260,16 @@ fn stored_form(key: &str, body: Digest, replies: [&Challenge; 2], now: Timestamp
     Ok(Idempotency { key, body, reply, suppressed_reply, expires_at: now.plus_seconds(limits::REPLAY_SECONDS) })
 }
 
-fn replay(stored: StoredCreation, body: Digest) -> ApiResult<Response> {
+fn replay(caller: &ApiCaller, stored: StoredCreation, body: Digest) -> ApiResult<Response> {
     if stored.body != body {
         return Err(ApiError::new(ProblemType::IdempotencyKeyReused));
     }
-    let challenge = serde_json::from_str(&stored.reply).map_err(|_| ApiError::internal("a stored reply is damaged"))?;
+    let challenge: Challenge =
+        serde_json::from_str(&stored.reply).map_err(|_| ApiError::internal("a stored reply is damaged"))?;
+    let profile = challenge.policy.profile.as_deref().and_then(|profile| profile.parse().ok());
+    if !caller.caller.has_shown_enough_for_profile(profile) {
+        return Err(client_proof::required());
+    }
     Ok(created(&ChallengeCreated { challenge, number: stored.number, locked_until: None }, true))
 }
 

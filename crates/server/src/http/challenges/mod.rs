@@ -18,6 +18,7 @@ use countersign_proto::{api::challenges::Delivery, ids::ChallengeId, vocabulary:
 
 use super::{
     access::ApiCaller,
+    client_proof,
     problem::{ApiError, ApiResult},
     state::App,
 };
@@ -32,6 +33,10 @@ async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(Chal
     let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
     let record = record.ok_or_else(ApiError::not_found)?;
     let viewer = if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
+        // An API key that was stolen from a client which signs is no way to the results of what it asked.
+        if !caller.caller.has_shown_enough_for_profile(record.facts.policy.profile) {
+            return Err(client_proof::required());
+        }
         Viewer::Creator
     } else if caller.holds(Scope::AuditRead) {
         Viewer::Auditor

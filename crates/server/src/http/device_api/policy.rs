@@ -16,7 +16,7 @@ use countersign_proto::{
     api::policy::SignedPolicy,
     jose::{claims::PolicyClaims, sha256},
     timestamp::Timestamp,
-    vocabulary::{UvMethod, Word as _},
+    vocabulary::{DeviceStatus, UvMethod, Word as _},
 };
 
 use super::{pending::matches_tag, proof::ProvenDevice};
@@ -37,6 +37,10 @@ const RENEWED_AFTER_SECONDS: i64 = LIFE_SECONDS / 2;
 #[tracing::instrument(name = "http.device_api.policy", skip_all)]
 pub async fn handle(State(app): State<Arc<App>>, device: ProvenDevice, headers: HeaderMap) -> ApiResult<Response> {
     let (signer, versions) = (device.key.signer, &device.key.versions);
+    // Nobody has said yet that it is the person's.
+    if device.key.status != DeviceStatus::Active {
+        return Err(ApiError::device_not_active(device.key.status));
+    }
     let now = app.now();
     let tenant =
         app.store.tenant(signer.tenant_id).await?.ok_or_else(|| ApiError::internal("the device's tenant is gone"))?;

@@ -1,7 +1,6 @@
 //! Who agreed to one more device of a user (protocol 4.1).
 //!
-//! What a device agreed to is believed only with its evidence, like any other decision: who rewrites the database makes
-//! nobody agree. Whether the user has a device at all, and whether the approval was used before, the creating
+//! What a device agreed to is believed only with its evidence, like any other decision. Whether the user has a device at all, and whether the approval was used before, the creating
 //! transaction decides; nothing here looks at it.
 
 use countersign_core::{
@@ -11,7 +10,7 @@ use countersign_core::{
     policy::Policy,
     ports::enrollments::{Admission, Approval},
 };
-use countersign_proto::{problem::ProblemType, timestamp::Timestamp, vocabulary::ChallengeStatus};
+use countersign_proto::{problem::ProblemType, timestamp::Timestamp, vocabulary::{ChallengeStatus, VerificationMode}};
 
 use crate::{
     decisions::Viewer,
@@ -63,7 +62,9 @@ async fn approved(
     // Of the same client: it asked the person, and nobody else may spend the answer.
     let is_theirs = facts.tenant_id == caller.caller.tenant_id && facts.client_id == caller.caller.client_id;
     let is_about_it = facts.text.action == ENROLL_ACTION && facts.user.external_id == request.external_id;
-    if !is_theirs || !is_about_it || record.status != ChallengeStatus::Approved {
+    // A careless tap lets nobody in: something was carried between the two screens. (Compared with what was signed.)
+    let is_carried = matches!(facts.policy.mode, VerificationMode::Enter | VerificationMode::Display);
+    if !is_theirs || !is_about_it || !is_carried || record.status != ChallengeStatus::Approved {
         return Ok(None);
     }
     let shown = app.decisions.show(&record, Viewer::Auditor, false, now)?;

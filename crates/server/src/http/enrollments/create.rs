@@ -9,6 +9,7 @@ use countersign_core::{
 };
 use countersign_proto::{
     api::enrollments::{CreateEnrollment as Request, EnrollmentCreated},
+    timestamp::Timestamp,
     vocabulary::EnrollmentStatus,
 };
 use qrcode::{EcLevel, QrCode, render::svg};
@@ -18,7 +19,7 @@ use crate::{
     http::{
         access::ApiCaller,
         body::StrictJson,
-        problem::{ApiError, ApiResult},
+        problem::{self, ApiError, ApiResult},
         state::App,
     },
     signing::Sealed,
@@ -67,6 +68,7 @@ pub async fn handle(
     let user = match app.store.create_enrollment(command).await? {
         CreateEnrollmentOutcome::Created(user) => user,
         CreateEnrollmentOutcome::ApprovalRequired => return Err(admission::required()),
+        CreateEnrollmentOutcome::UserLocked => return Err(problem::user_locked(Timestamp::NEVER, now)),
     };
     let record = EnrollmentRecord {
         id,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use countersign_core::{
+    api_client::Scope,
     policy::{devices, devices::DeviceStanding, stricter},
     ports::PageRequest,
 };
@@ -42,7 +43,7 @@ pub struct Query {
 }
 
 /// Lists active devices that are too old, dormant, cannot be rung, lack what the policy asks, or whose user was reported
-/// or is locked; newest first. A page may be short and still have a `next_cursor`.
+/// or is locked (those two to callers with `users:read`); newest first. A page may be short and still have a `next_cursor`.
 #[utoipa::path(get, path = "/v1/reports/at-risk", tag = "reports", params(Query),
     responses((status = 200, description = "A page of devices, each with its reasons", body = Page<DeviceAtRisk>)))]
 #[tracing::instrument(name = "http.reports.at_risk", skip_all)]
@@ -66,7 +67,10 @@ pub async fn handle(
             next = items.last().map(|last: &DeviceAtRisk| last.id);
             break;
         }
-        let reasons = devices::risks(&policy, &device, now);
+        let mut reasons = devices::risks(&policy, &device, now);
+        if !caller.holds(Scope::UsersRead) {
+            reasons.retain(|reason| !matches!(reason, RiskReason::UserReported | RiskReason::UserLocked));
+        }
         if !reasons.is_empty() {
             items.push(show(device, reasons));
         }

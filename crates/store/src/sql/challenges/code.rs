@@ -20,7 +20,7 @@ use countersign_proto::{
 };
 
 use super::{
-    super::{Columns, Outcome, Plain, Query, Tx, query},
+    super::{Columns, Outcome, Plain, Query, Tx, enrollments::OpenEnrollments, query},
     ended::{Effect, Ended, UserChange},
 };
 use crate::{failure::Failure, statement::Statement};
@@ -146,7 +146,7 @@ async fn follow(command: &EnterCode, tx: &mut Tx<'_>, effect: Effect, has_ended:
     }
     tx.insert_events(events).await?;
     if locked_until == Some(Timestamp::NEVER) {
-        tx.cancel_open_enrollments(stamp, user_id).await?;
+        tx.cancel_open_enrollments(stamp, user_id, OpenEnrollments::All, "user_locked").await?;
     }
     if !has_ended {
         return Ok(());

@@ -21,7 +21,7 @@ use countersign_proto::{
 use serde_json::json;
 
 use super::{
-    super::{Columns, Tx, dialect, query},
+    super::{Columns, Tx, dialect, enrollments::OpenEnrollments, query},
     ended::{Effect, Ended, UserChange},
     reported::Report,
 };
@@ -170,8 +170,11 @@ impl Tx<'_> {
         }
         self.insert_events(events).await?;
         for command in &ends {
-            if locks.get(&command.user_id) == Some(&Some(Timestamp::NEVER)) {
-                self.cancel_open_enrollments(&command.stamp, command.user_id).await?;
+            let (stamp, user_id) = (&command.stamp, command.user_id);
+            if locks.get(&user_id) == Some(&Some(Timestamp::NEVER)) {
+                self.cancel_open_enrollments(stamp, user_id, OpenEnrollments::All, "user_locked").await?;
+            } else if report(command).is_some() {
+                self.cancel_open_enrollments(stamp, user_id, OpenEnrollments::NotOverridden, "user_reported").await?;
             }
         }
         for command in shown {

@@ -20,7 +20,7 @@ use countersign_proto::{
 use serde_json::json;
 
 use super::{
-    super::{Columns, Outcome, Plain, Tx, dialect, query, users},
+    super::{Columns, Outcome, Plain, Tx, dialect, enrollments::OpenEnrollments, query, users},
     ended::{Effect, Ended, UserChange},
 };
 use crate::{
@@ -163,9 +163,11 @@ impl Plain for ReportUser {
             events.push(Event::new(&self.stamp, EventKind::UserLocked, subjects));
         }
         tx.insert_events(events).await?;
-        if is_new_lock {
-            tx.cancel_open_enrollments(&self.stamp, self.id).await?;
-        }
+        let (which, reason) = match is_new_lock {
+            true => (OpenEnrollments::All, "user_locked"),
+            false => (OpenEnrollments::NotOverridden, "user_reported"),
+        };
+        tx.cancel_open_enrollments(&self.stamp, self.id, which, reason).await?;
         let ended: Vec<_> =
             cancelled.iter().map(|id| Ended { stamp: &self.stamp, challenge_id: *id, decided_by: None }).collect();
         tx.withdraw(&ended).await?;

@@ -22,7 +22,9 @@ use countersign_proto::{
 
 use serde_json::json;
 
-use super::{super::dialect, Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query};
+use super::{
+    super::{dialect, enrollments::OpenEnrollments},
+    Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query};
 use crate::{
     failure::Failure,
     rows::{self, Type},
@@ -108,6 +110,11 @@ pub(super) async fn change(
         }
     }
     tx.insert_events(events).await?;
+    if to != DeviceStatus::Active {
+        // What it agreed to may have been the thief's wish.
+        let which = OpenEnrollments::ApprovedBy(command.device_id);
+        tx.cancel_open_enrollments(&command.stamp, user_id, which, "approving_device_gone").await?;
+    }
     remember_reply(command, tx).await?;
     tx.wake(WakeKey::Device(command.device_id));
     let reason = match command.change {

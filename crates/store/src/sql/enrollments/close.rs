@@ -74,24 +74,45 @@ impl Plain for ExpireEnrollment {
     }
 }
 
+/// Which of a user's open enrollments end.
+pub(in super::super) enum OpenEnrollments {
+    /// Each: a lock without end also keeps new devices out (protocol 10.1).
+    All,
+    /// Those that no administrator let in: whoever signs in as the user may have begun them (protocol 9).
+    NotOverridden,
+    /// Those to which this device agreed: it is not the user's any more, or may not be (protocol 4.1).
+    ApprovedBy(DeviceId),
+}
+
 impl Tx<'_> {
-    /// Cancels whatever enrollments of the user are open: a lock without end also keeps new devices out (protocol
-    /// 10.1). The user's row is locked.
+    /// Cancels open enrollments of the user, for `reason`. The user's row is locked.
     pub(in super::super) async fn cancel_open_enrollments(
         &mut self,
         stamp: &Stamp,
         user_id: UserId,
+        which: OpenEnrollments,
+        reason: &'static str,
     ) -> Result<(), Failure> {
+        let (device_id, spares_overridden) = match which {
+            OpenEnrollments::All => (None, false),
+            OpenEnrollments::NotOverridden => (None, true),
+            OpenEnrollments::ApprovedBy(device_id) => (Some(device_id.as_uuid()), false),
+        };
         let cancel = query(
             "-- cancel_open_enrollments
             UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
             WHERE user_id = $1 AND tenant_id = $2 AND status IN ('pending', 'claimed') AND expires_at > $3
+                AND (overridden = 0 OR $5 = 0)
+                AND ($6 IS NULL OR EXISTS (SELECT 1 FROM challenges
+                    WHERE challenges.id = enrollments.approval_id AND challenges.device_id = $6))
             RETURNING id, device_id",
         )
         .bind(user_id.as_uuid())
         .bind(stamp.tenant_id.as_uuid())
         .bind(stamp.at.as_millis())
-        .bind(stamp.command_id.as_uuid());
+        .bind(stamp.command_id.as_uuid())
+        .bind(i64::from(spares_overridden))
+        .bind(device_id);
         let mut events = Vec::new();
         for row in &self.fetch_all(cancel).await? {
             let row = Columns::new("enrollments", row);
@@ -100,7 +121,7 @@ impl Tx<'_> {
                 delete_waiting_device(self, stamp.tenant_id, user_id, device_id).await?;
             }
             let about = about(user_id, row.id("id")?, device_id);
-            events.push(Event::new(stamp, EventKind::EnrollmentCancelled, about).with("reason", "user_locked"));
+            events.push(Event::new(stamp, EventKind::EnrollmentCancelled, about).with("reason", reason));
         }
         self.insert_events(events).await
     }

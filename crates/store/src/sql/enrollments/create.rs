@@ -11,7 +11,7 @@ use countersign_core::{
         users::UserName,
     },
 };
-use countersign_proto::vocabulary::Word as _;
+use countersign_proto::{timestamp::Timestamp, vocabulary::Word as _};
 
 use super::{Columns, Outcome, Plain, Tx, about, query};
 use crate::failure::Failure;
@@ -22,7 +22,10 @@ impl Plain for CreateEnrollment {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<CreateEnrollmentOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
-        let user = name_user(self, tx).await?;
+        let (user, is_locked) = name_user(self, tx).await?;
+        if is_locked && !matches!(self.admission, Admission::Overridden { .. }) {
+            return Ok(Outcome::Rollback(CreateEnrollmentOutcome::UserLocked));
+        }
         let is_admitted = match &self.admission {
             Admission::Free | Admission::Overridden { .. } => true,
             Admission::FirstDevice => !has_device(self, tx, &user).await?,
@@ -37,13 +40,13 @@ impl Plain for CreateEnrollment {
 }
 
 /// The user, made if new. Of two at once that name the same new user, the second waits for the first and then
-/// finds it: one user, however they race.
-async fn name_user(command: &CreateEnrollment, tx: &mut Tx<'_>) -> Result<UserName, Failure> {
+/// finds it: one user, however they race. And whether the user is locked until somebody ends it.
+async fn name_user(command: &CreateEnrollment, tx: &mut Tx<'_>) -> Result<(UserName, bool), Failure> {
     let upsert = "-- name_user
         INSERT INTO users (id, tenant_id, external_id, display_name, created_at) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (tenant_id, external_id)
         DO UPDATE SET display_name = COALESCE(users.display_name, excluded.display_name)
-        RETURNING id, external_id, display_name";
+        RETURNING id, external_id, display_name, locked_until";
     let upsert = query(upsert)
         .bind(command.new_user_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
@@ -52,11 +55,12 @@ async fn name_user(command: &CreateEnrollment, tx: &mut Tx<'_>) -> Result<UserNa
         .bind(command.stamp.at.as_millis());
     let row = tx.fetch_optional(upsert).await?.ok_or(sqlx::Error::RowNotFound)?;
     let columns = Columns::new("users", &row);
-    Ok(UserName {
+    let user = UserName {
         id: columns.id("id")?,
         external_id: columns.text("external_id")?,
         display_name: columns.optional_text("display_name")?,
-    })
+    };
+    Ok((user, columns.optional_time("locked_until")? == Some(Timestamp::NEVER)))
 }
 
 /// Whether the user has a device that could be asked, or could be once it is resumed: a suspended one is no reason to
@@ -69,15 +73,20 @@ async fn has_device(command: &CreateEnrollment, tx: &mut Tx<'_>, user: &UserName
     Ok(tx.fetch_optional(device).await?.is_some())
 }
 
-/// Whether the device that agreed is still the user's.
+/// Whether the device that agreed is still the user's, and the person has reported no fraud since: who reports may have
+/// been talked into the approval.
 async fn stands(command: &CreateEnrollment, tx: &mut Tx<'_>, approval: &Approval) -> Result<bool, Failure> {
     let device = "-- approving_device
-        SELECT id FROM devices
-        WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND purpose = 'approval' AND status = 'active'";
+        SELECT devices.id AS id FROM devices CROSS JOIN users CROSS JOIN challenges
+        WHERE devices.id = $1 AND devices.tenant_id = $2 AND devices.user_id = $3
+          AND devices.purpose = 'approval' AND devices.status = 'active'
+          AND users.id = $3 AND challenges.id = $4
+          AND (users.reported_at IS NULL OR users.reported_at < challenges.decided_at)";
     let device = query(device)
         .bind(approval.device_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
-        .bind(approval.user_id.as_uuid());
+        .bind(approval.user_id.as_uuid())
+        .bind(approval.challenge_id.as_uuid());
     Ok(tx.fetch_optional(device).await?.is_some())
 }
 
