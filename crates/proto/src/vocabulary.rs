@@ -17,8 +17,7 @@ mod user;
 use std::fmt;
 
 pub use self::challenge::{
-    ChallengeFlag, ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod,
-    VerificationMode,
+    ChallengeFlag, ChallengeReason, ChallengeStatus, Decision, DenyReason, UserVerification, UvMethod, VerificationMode,
 };
 pub use self::device::{DeviceStatus, Platform, RevokeReason};
 pub use self::enrollment::{Confirmation, EnrollmentPurpose, EnrollmentStatus};

@@ -57,9 +57,6 @@ pub async fn handle(
     // From a wake-up until the reply, or the next sleep.
     let mut _turn = None;
     loop {
-        if !std::mem::take(&mut is_first) {
-            device.still_reads(&app).await?;
-        }
         let now = app.now();
         let inbox = app.store.inbox(device_id, now).await?;
         let tag = etag(&inbox);
@@ -67,6 +64,10 @@ pub async fn handle(
             Some(seen) => !matches_tag(seen, &tag),
             None => !inbox.is_empty(),
         };
+        // After the read: what became empty may be empty because the device was revoked since it proved itself.
+        if !std::mem::take(&mut is_first) || (is_news && inbox.is_empty()) {
+            device.still_reads(&app).await?;
+        }
         let Some(waiter) = waiter.as_ref().filter(|_| !is_news && now < until) else {
             app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
             return answer(&app, &device, inbox, &tag, seen.as_deref()).await;
