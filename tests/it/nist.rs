@@ -21,12 +21,17 @@ async fn under_the_profile_a_number_or_a_code_is_carried_across_and_nothing_less
             "client_authentication": "api_key", "enrollment_approval": "none"});
         client.put("/v1/policy", lax).await.ok(200);
         let phone = client.enroll("ada").await;
+        // In force on every node from the reply on.
+        let second = app.second_node().await;
+        let elsewhere = client.at(&second.http);
         for weaker in [
             json!({"verification": {"mode": "none"}}),
             json!({"verification": {"mode": "choose"}}),
             json!({"verification": {"mode": "enter", "digits": 5}}),
         ] {
-            client.post("/v1/challenges", ada(weaker)).await.problem("below-policy-floor");
+            for client in [&client, &elsewhere] {
+                client.post("/v1/challenges", ada(weaker.clone())).await.problem("below-policy-floor");
+            }
         }
         client.post("/v1/challenges", ada(json!({"ttl_seconds": 601}))).await.problem("invalid-request");
 
@@ -42,6 +47,8 @@ async fn under_the_profile_a_number_or_a_code_is_carried_across_and_nothing_less
         let code = shown_code(&phone, &displayed).await;
         assert_eq!(client.show(&displayed).await["status"], "pending", "a mere yes is none");
         assert_eq!(type_code(&client, &displayed, &code).await.ok(200)["status"], "approved");
+
+        second.stop().await;
 
         // Nobody is let in without a code back, or beside the device that is there.
         let uncoded = json!({"user": {"external_id": "grace"}, "confirmation": "none"});

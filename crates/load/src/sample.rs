@@ -124,6 +124,7 @@ impl Sample {
             status: ChallengeStatus::Approved,
             reason: None,
             verification: ResultVerification { mode: VerificationMode::Enter, digits: DIGITS },
+            policy_version: 1,
             profile: None,
             amr: Some(amr()),
             flags: None,

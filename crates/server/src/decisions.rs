@@ -281,6 +281,7 @@ impl Decisions {
             status: shown.status,
             reason: shown.reason,
             verification: ResultVerification { mode: signed.verification.mode, digits: signed.verification.digits },
+            policy_version: signed.policy_version,
             profile: signed.profile.clone(),
             amr,
             flags: Some(shown.flags.clone()).filter(|flags| !flags.is_empty()),

@@ -146,7 +146,10 @@ impl Phone {
     /// [`PhoneError`].
     pub async fn update_push(&self, push: PushBinding) -> Result<PushUpdated, PhoneError> {
         let (iss, aud, iat, jti) = self.common_claims();
-        let token = self.sign(Kind::PushUpdate, &PushUpdateClaims { iss, aud, iat, jti, push, app_version: None, os_version: None })?;
+        let token = self.sign(
+            Kind::PushUpdate,
+            &PushUpdateClaims { iss, aud, iat, jti, push, app_version: None, os_version: None },
+        )?;
         self.server.send_artifact(Method::PUT, &self.server.endpoints().push, &token).await?.read()
     }
 

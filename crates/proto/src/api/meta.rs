@@ -44,6 +44,8 @@ pub struct Endpoints {
     pub deregistration: String,
     /// `POST` "that was not me" to a notice, with its id in place of `{id}`.
     pub dispute: String,
+    /// `GET` the organisation's signed policy.
+    pub policy: String,
 }
 
 /// What the server refuses beyond.

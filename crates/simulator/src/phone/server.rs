@@ -222,9 +222,9 @@ fn check(discovery: &Discovery, issuer: &str) -> Result<(), PhoneError> {
     if discovery.api_version != "v1" {
         return Err(PhoneError::Discovery("its api_version is not v1"));
     }
-    let Endpoints { registrations, device, device_challenges, push, key, deregistration, dispute } =
+    let Endpoints { registrations, device, device_challenges, push, key, deregistration, dispute, policy } =
         &discovery.endpoints;
-    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration, dispute];
+    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration, dispute, policy];
     let is_own = |url: &String| url.strip_prefix(issuer).is_some_and(|path| path.starts_with('/'));
     if urls.into_iter().chain(key).all(is_own) {
         Ok(())
@@ -299,6 +299,7 @@ mod tests {
                 key: None,
                 deregistration: url("/v1/device/deregistration"),
                 dispute: url("/v1/device/dispute"),
+                policy: url("/v1/device/policy"),
             },
             vapid_public_key: String::new(),
             limits: countersign_proto::api::meta::Limits {

@@ -230,6 +230,8 @@ pub struct ResultClaims {
     pub reason: Option<ChallengeReason>,
     /// How the person proved to look at the sign-in.
     pub verification: ResultVerification,
+    /// The version of the tenant's policy that held.
+    pub policy_version: u32,
     /// The assurance profile that held.
     #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

@@ -49,7 +49,7 @@ pub(super) fn marked(kind: Kind) -> Value {
         Kind::Result => json!({
             "iss": ISSUER, "aud": "client", "sub": "user", "external_id": "alice", "jti": "c1", "iat": IAT, "exp": IAT + 300,
             "client_reference?": "ref", "application?": "VPN", "action": "sign_in", "status": "denied", "reason?": "not_me",
-            "verification": {"mode": "enter", "digits?": 6}, "profile?": "nist-800-63b-4", "amr?": ["pop", "mca"], "flags?": ["fast_approval"],
+            "verification": {"mode": "enter", "digits?": 6}, "policy_version": 1, "profile?": "nist-800-63b-4", "amr?": ["pop", "mca"], "flags?": ["fast_approval"],
             "device_id?": DEVICE,
         }),
         Kind::Policy => json!({

@@ -159,6 +159,7 @@ fn what_the_server_signed_as_something_else_is_no_challenge() {
             mode: VerificationMode::Enter,
             digits: Some(6),
         },
+        policy_version: 1,
         profile: None,
         amr: None,
         flags: None,
