@@ -44,8 +44,9 @@ pub struct Endpoints {
     pub deregistration: String,
     /// `POST` "that was not me" to a notice, with its id in place of `{id}`.
     pub dispute: String,
-    /// `GET` the organisation's signed policy.
-    pub policy: String,
+    /// `GET` the organisation's signed policy; absent on an older server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// What the server refuses beyond.

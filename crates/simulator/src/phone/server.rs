@@ -224,9 +224,9 @@ fn check(discovery: &Discovery, issuer: &str) -> Result<(), PhoneError> {
     }
     let Endpoints { registrations, device, device_challenges, push, key, deregistration, dispute, policy } =
         &discovery.endpoints;
-    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration, dispute, policy];
+    let urls = [&discovery.jwks_uri, registrations, device, device_challenges, push, deregistration, dispute];
     let is_own = |url: &String| url.strip_prefix(issuer).is_some_and(|path| path.starts_with('/'));
-    if urls.into_iter().chain(key).all(is_own) {
+    if urls.into_iter().chain(key).chain(policy).all(is_own) {
         Ok(())
     } else {
         Err(PhoneError::Discovery("an endpoint is not under the issuer"))
@@ -299,7 +299,7 @@ mod tests {
                 key: None,
                 deregistration: url("/v1/device/deregistration"),
                 dispute: url("/v1/device/dispute"),
-                policy: url("/v1/device/policy"),
+                policy: None,
             },
             vapid_public_key: String::new(),
             limits: countersign_proto::api::meta::Limits {

@@ -26,7 +26,7 @@ pub async fn handle(State(app): State<Arc<App>>) -> Json<Discovery> {
             key: None,
             deregistration: format!("{issuer}/v1/device/deregistration"),
             dispute: format!("{issuer}/v1/device/notices/{{id}}/dispute"),
-            policy: format!("{issuer}/v1/device/policy"),
+            policy: Some(format!("{issuer}/v1/device/policy")),
         },
         limits: Limits {
             max_artifact_bytes: u32::try_from(MAX_ARTEFACT_BYTES).unwrap_or(u32::MAX),
