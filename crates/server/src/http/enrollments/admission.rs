@@ -10,7 +10,11 @@ use countersign_core::{
     policy::Policy,
     ports::enrollments::{Admission, Approval},
 };
-use countersign_proto::{problem::ProblemType, timestamp::Timestamp, vocabulary::{ChallengeStatus, VerificationMode}};
+use countersign_proto::{
+    problem::ProblemType,
+    timestamp::Timestamp,
+    vocabulary::{ChallengeStatus, VerificationMode},
+};
 
 use crate::{
     decisions::Viewer,

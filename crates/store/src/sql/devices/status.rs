@@ -24,7 +24,8 @@ use serde_json::json;
 
 use super::{
     super::{dialect, enrollments::OpenEnrollments},
-    Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query};
+    Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query,
+};
 use crate::{
     failure::Failure,
     rows::{self, Type},

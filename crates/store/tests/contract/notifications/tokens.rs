@@ -31,7 +31,15 @@ impl World {
     pub(crate) fn new_push(&self, phone: &Phone, push: PushBinding, at: Timestamp) -> UpdatePush {
         let stamp = self.stamp_at(phone.actor(), at);
         let key = phone.key.thumbprint.clone();
-        UpdatePush { stamp, device_id: phone.id, key, jti: self.digest().to_b64u(), push, app_version: None, os_version: None }
+        UpdatePush {
+            stamp,
+            device_id: phone.id,
+            key,
+            jti: self.digest().to_b64u(),
+            push,
+            app_version: None,
+            os_version: None,
+        }
     }
 
     pub(crate) async fn register(&self, phone: &Phone, push: PushBinding, at: Timestamp) {

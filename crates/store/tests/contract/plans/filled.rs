@@ -131,12 +131,7 @@ const TABLES: &[Table] = &[
     Table {
         name: "policy_versions",
         rows: 8_000,
-        columns: &[
-            ("tenant_id", Id("1 + n % 4000")),
-            ("version", As("n")),
-            ("policy", LONG),
-            ("created_at", TIME),
-        ],
+        columns: &[("tenant_id", Id("1 + n % 4000")), ("version", As("n")), ("policy", LONG), ("created_at", TIME)],
     },
     Table {
         name: "client_proof_jtis",
