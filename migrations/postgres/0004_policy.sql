@@ -60,3 +60,7 @@ CREATE UNIQUE INDEX enrollments_by_approval ON enrollments (approval_id) WHERE a
 
 -- When the device last decided a challenge.
 ALTER TABLE push_health ADD COLUMN answered_at BIGINT;
+-- What is known of the past: nobody is dormant for having answered before this was kept.
+INSERT INTO push_health (device_id, tenant_id, answered_at)
+    SELECT device_id, tenant_id, max(decided_at) FROM challenges WHERE device_id IS NOT NULL GROUP BY device_id, tenant_id
+    ON CONFLICT (device_id) DO UPDATE SET answered_at = excluded.answered_at;

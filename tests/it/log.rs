@@ -60,7 +60,7 @@ async fn every_change_has_its_event_in_order() {
         assert_eq!(text(&approved, "device_id"), phone.device_id());
         idp.challenge("ada").await;
         phone.deny(&phone.only_pending().await, Some(DenyReason::NotMe)).await.unwrap();
-        log.expect(app, &["challenge.created", "challenge.denied", "challenge.reported"]).await;
+        log.expect(app, &["challenge.created", "challenge.denied", "challenge.reported", "user.reported"]).await;
         let cancelled = idp.challenge("ada").await;
         idp.post_empty(&format!("{}/cancel", path_of(&cancelled))).await.ok(200);
         log.expect(app, &["challenge.cancelled", "challenge.created"]).await;
@@ -79,7 +79,7 @@ async fn every_change_has_its_event_in_order() {
         idp.delete(&path).await.ok(200);
         log.expect(app, &["device.revoked"]).await;
         let positions: Vec<_> = log.seen.iter().map(|event| event["position"].as_u64().unwrap()).collect();
-        assert_eq!(positions, (1..=20).collect::<Vec<_>>());
+        assert_eq!(positions, (1..=21).collect::<Vec<_>>());
     })
     .await;
 }

@@ -89,7 +89,7 @@ pub(super) async fn revoked(story: &mut Story, page: &IdentityProvider, phone: &
 
 /// What the server wrote down of all this, in order.
 pub(super) async fn log(story: &mut Story, page: &IdentityProvider) -> Result<(), DemoError> {
-    const EXPECTED: [&str; 14] = [
+    const EXPECTED: [&str; 15] = [
         "tenant.created",
         "api_client.created",
         "user.created",
@@ -102,6 +102,7 @@ pub(super) async fn log(story: &mut Story, page: &IdentityProvider) -> Result<()
         "challenge.approved",
         "challenge.denied",
         "challenge.reported",
+        "user.reported",
         "device.revoked",
         "challenge.cancelled",
     ];
