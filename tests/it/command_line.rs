@@ -57,6 +57,17 @@ async fn an_api_client_works_at_once_and_is_refused_from_the_moment_its_revocati
 }
 
 #[tokio::test]
+async fn whoever_reads_the_first_lines_only_sees_no_panic() {
+    let program = Program::on(Db::Sqlite).await;
+    let mut command = program.command(&["policy", "show"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer);
+    let finished = crate::process::run(command).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn a_policy_holds_for_the_next_challenge_and_not_for_the_one_before() {
     for db in [Db::Sqlite, Db::Postgres] {
         let program = Program::on(db).await;

@@ -48,7 +48,7 @@ pub struct PolicyRequest {
 
 /// The policy of one challenge, fixed at its creation and stored with it.
 ///
-/// Members that have their usual value are not stored; so the usual values written at [`usual`] must never change.
+/// Members that have their usual value are not stored; so the usual values written in `usual` must never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectivePolicy {
     /// The version of the tenant's policy.

@@ -1,4 +1,4 @@
-//! `countersign api-client create|list|revoke|add-key|list-keys|revoke-key`. What is done to keys is in [`keys`].
+//! `countersign api-client create|list|revoke|add-key|list-keys|revoke-key`. What is done to keys is in `keys`.
 
 mod keys;
 

@@ -18,7 +18,7 @@ pub mod serve;
 pub mod tenant;
 mod terminal_qr;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use countersign_core::{
@@ -126,12 +126,16 @@ fn fail(error: &CliError) -> ExitCode {
 }
 
 /// Prints what a command has to say: one object, or the lines for a person.
-#[expect(clippy::print_stdout, reason = "the command line speaks here")]
+#[expect(clippy::print_stderr, reason = "the command line speaks here")]
 pub fn say(context: &Context, object: &serde_json::Value, text: &str) {
-    if context.json {
-        println!("{object}");
-    } else {
-        println!("{text}");
+    let mut stdout = std::io::stdout().lock();
+    let written = if context.json { writeln!(stdout, "{object}") } else { writeln!(stdout, "{text}") };
+    match written.and_then(|()| stdout.flush()) {
+        // Whoever wanted the first lines only, as `head` does, has closed its end.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("countersign: cannot write to the standard output: {error}");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 
