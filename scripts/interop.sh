@@ -37,7 +37,7 @@ if ! cmp -s "$scripts/package-lock.json" "$installed/package-lock.noted"; then
     cp "$scripts/package-lock.json" "$installed/package-lock.noted"
 fi
 cargo build --locked --package countersign --package countersign-simulator
-built="${CARGO_TARGET_DIR:-target}/debug"
+built="$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)"
 
 folder="$(mktemp -d "${TMPDIR:-/tmp}/countersign-interop.XXXXXX")"
 children=()
@@ -102,7 +102,7 @@ run node "$scripts/apns_node.js" "$folder/apns-node.json"
 run "$python" "$scripts/apns_aioapns.py" "$folder/apns-aioapns.json"
 run "$python" "$scripts/fcm_google_auth.py" "$folder/fcm-google-auth.json"
 run "$python" "$scripts/webpush_pywebpush.py" "$folder/webpush-pywebpush.json"
-run "$python" "$scripts/server_http_ece.py" "$PWD/$built/countersign" "$folder/server" \
+run "$python" "$scripts/server_http_ece.py" "$built/countersign" "$folder/server" \
     "$folder/apns-server.json" "$folder/fcm-server.json" "$folder/webpush-server.json"
 
 # A script that cannot fail proves nothing: with a provider that is down each must fail, and say with what.
