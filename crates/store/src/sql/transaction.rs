@@ -16,6 +16,12 @@ pub(super) trait Plain: Send + Sync + 'static {
 
     /// Does it. May be called again if the transaction had to be repeated.
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Self::Reply>, Failure>;
+
+    /// Whether it knows its own traces when it is run again: then a commit whose answer was lost is repeated, and its
+    /// caller hears what came of it.
+    fn finds_itself(&self) -> bool {
+        false
+    }
 }
 
 /// How a transaction ends.

@@ -82,7 +82,7 @@ impl<P: Plain> Work for PlainAsk<P> {
     }
 
     fn finds_itself(&self) -> bool {
-        false
+        self.command.finds_itself()
     }
 }
 

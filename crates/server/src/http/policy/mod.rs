@@ -1,7 +1,7 @@
 //! `/v1/policy`: what an organisation asks of approvals (protocol 9).
 //!
-//! A change is made from a version and is in force only if that version still is: two administrators never overwrite
-//! each other unseen. It holds for the challenges that are made from then on.
+//! A change that names the version it was made from is in force only if that version still is: two administrators who
+//! do so never overwrite each other unseen. It holds for the challenges that are made from then on.
 //! To add a member: see `countersign_core::policy`; nothing here knows them.
 
 pub mod dry_run;

@@ -37,6 +37,7 @@ impl Statements {
         let awaited = "challenges.id = $1 AND challenges.tenant_id = $2 AND challenges.user_id = $3
                   AND challenges.client_id = $4 AND challenges.status = 'pending' AND challenges.expires_at > $5
                   AND challenges.device_id = $6 AND challenges.response = $7 AND challenges.code_seal = $8
+                  AND challenges.decision_id <> $10
                   AND EXISTS (SELECT 1 FROM users WHERE users.id = challenges.user_id
                                 AND (users.locked_until IS NULL OR users.locked_until <= $5))
                   AND EXISTS (SELECT 1 FROM devices WHERE devices.id = challenges.device_id
@@ -95,6 +96,10 @@ impl Plain for EnterCode {
             }
         }
         Ok(Outcome::Rollback(why_not(self, tx).await?))
+    }
+
+    fn finds_itself(&self) -> bool {
+        true
     }
 }
 
@@ -158,7 +163,8 @@ async fn follow(command: &EnterCode, tx: &mut Tx<'_>, effect: Effect, has_ended:
 async fn why_not(command: &EnterCode, tx: &mut Tx<'_>) -> Result<EnterCodeOutcome, Failure> {
     let state = query(
         "-- code_state
-        SELECT challenges.id AS id, client_id, status, expires_at, response, code_seal, locked_until
+        SELECT challenges.id AS id, client_id, status, expires_at, response, code_seal, wrong_codes,
+            challenges.decision_id AS decision_id, locked_until
         FROM challenges CROSS JOIN users
         WHERE challenges.id = $1 AND challenges.tenant_id = $2 AND challenges.user_id = $3
           AND users.id = challenges.user_id",
@@ -174,6 +180,14 @@ async fn why_not(command: &EnterCode, tx: &mut Tx<'_>) -> Result<EnterCodeOutcom
     };
     if !is_own {
         return Ok(EnterCodeOutcome::NotFound);
+    }
+    // This command was committed before, and only the answer was lost: it is no second guess.
+    if row.id("decision_id")? == command.stamp.command_id {
+        let attempts_left = MAX_WRONG_CODES.saturating_sub(row.count("wrong_codes")?);
+        return Ok(match &command.typed {
+            TypedCode::Right { .. } => EnterCodeOutcome::Approved,
+            TypedCode::Wrong => EnterCodeOutcome::Wrong { attempts_left },
+        });
     }
     match status_at(row.word("status")?, row.time("expires_at")?, command.stamp.at) {
         ChallengeStatus::Pending => {}
