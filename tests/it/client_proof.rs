@@ -287,6 +287,42 @@ async fn a_key_of_a_client_is_replaced_without_a_gap_and_refused_everywhere_once
 }
 
 #[tokio::test]
+async fn the_api_key_of_a_client_that_signs_is_no_way_to_what_it_asked_under_a_profile() {
+    both(async |app| {
+        let stolen = app.client("challenges,enrollments").await;
+        let signing = app.also_signing(&stolen).await;
+        signing.enroll("ada").await;
+        app.change_policy(|policy| {
+            policy.applications.entry("Payroll".to_owned()).or_default().profile = Some(Profile::Nist80063b4);
+        })
+        .await;
+        let body = json!({"user": {"external_id": "ada"}, "application": "Payroll"});
+        let create = async |client: &ApiClient| {
+            let request = client.request(Method::POST, "/v1/challenges").json(&body);
+            client.send(request.header("idempotency-key", "sign-in-1")).await
+        };
+        let challenge = create(&signing).await.ok(201);
+        let path = countersign_tests::path_of(&challenge);
+        create(&stolen).await.problem("client-proof-required");
+        assert_eq!(create(&signing).await.ok(201)["number"], challenge["number"]);
+        for read in [path.clone(), format!("{path}/events")] {
+            stolen.get(&read).await.problem("client-proof-required");
+        }
+        stolen.post_empty(&format!("{path}/cancel")).await.problem("client-proof-required");
+        stolen.post(&format!("{path}/code"), json!({"code": "000000"})).await.problem("client-proof-required");
+        signing.post_empty(&format!("{path}/cancel")).await.ok(200);
+        // Listed, for the client may list; but nothing that opens anything.
+        let listed = async |client: &ApiClient| client.get("/v1/challenges").await.ok(200)["items"][0].clone();
+        assert!(listed(&signing).await.get("result_token").is_some());
+        assert_eq!(listed(&stolen).await.get("result_token"), None);
+        // What it asks outside of the profile is its own.
+        let other = stolen.challenge("ada").await;
+        stolen.post_empty(&format!("{}/cancel", countersign_tests::path_of(&other))).await.ok(200);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_revoked_client_that_signs_is_refused_on_both_nodes_at_once() {
     both(async |app| {
         let client = app.proving_client("users:read").await;

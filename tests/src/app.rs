@@ -14,7 +14,7 @@ use countersign_core::{
     entropy::Entropy,
     policy::{Policy, PushBudget, check},
     ports::{
-        api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
+        api_clients::{AddApiKey, AddApiKeyOutcome, CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
         tenants::{self, CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome},
     },
 };
@@ -297,6 +297,20 @@ impl TestApp {
     /// The same of another tenant.
     pub async fn proving_client_of(&self, tenant: &Tenant, scopes: &str) -> ApiClient {
         self.make_client(tenant, scopes, Some(SigningKey::generate().unwrap()), None).await
+    }
+
+    /// The same client with one more credential: it may call either way.
+    pub async fn also_signing(&self, client: &ApiClient) -> ApiClient {
+        let app = self.node.app();
+        let (now, signer) = (app.now(), SigningKey::generate().unwrap());
+        let credential = Credential::PublicKey(signer.public_key());
+        let command = AddApiKey {
+            stamp: app.stamp(Actor::Operator, client.tenant_id.parse().unwrap(), "test", now),
+            client_id: client.id.parse().unwrap(),
+            key: NewApiKey { id: app.new_id(now), credential, expires_at: None },
+        };
+        assert_eq!(app.store.add_api_key(command).await, Ok(AddApiKeyOutcome::Added));
+        ApiClient { signer: Some(signer), ..client.clone() }
     }
 
     async fn make_client(

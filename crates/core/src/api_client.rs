@@ -8,7 +8,7 @@ use countersign_proto::{
     jose::{PublicKey, Thumbprint},
     problem::FieldError,
     timestamp::Timestamp,
-    vocabulary::{ClientAuthentication, Profile},
+    vocabulary::ClientAuthentication,
 };
 
 use crate::{
@@ -257,10 +257,10 @@ impl Caller {
         self.public_key.is_some() || !self.is_proof_required
     }
 
-    /// Whether it has shown all that a challenge under this profile asks of whoever reads or ends it.
-    pub const fn has_shown_enough_for_profile(&self, profile: Option<Profile>) -> bool {
-        // Each profile there is asks for a signature.
-        self.public_key.is_some() || profile.is_none()
+    /// Whether it has shown all that a challenge asks of whoever reads or ends it: one under a profile, whichever, asks
+    /// for a signature.
+    pub const fn has_shown_enough_for_challenge(&self, is_under_profile: bool) -> bool {
+        self.public_key.is_some() || !is_under_profile
     }
 
     /// Whether it has shown all that the policy asks for this application, whose profile may ask for more.

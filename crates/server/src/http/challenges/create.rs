@@ -56,7 +56,9 @@ const IDEMPOTENT_REPLAY: HeaderName = HeaderName::from_static("idempotent-replay
 /// Creates a challenge.
 #[utoipa::path(post, path = "/v1/challenges", tag = "challenges", request_body = Request,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; the same request within 24 hours gets the same reply")),
-    responses((status = 201, description = "The challenge, with the number to show", body = ChallengeCreated)))]
+    responses((status = 201, description = "The challenge, with the number to show", body = ChallengeCreated,
+        headers(("RateLimit-Policy" = String, description = "The quotas `pushes-10m` and `pending`, as draft-ietf-httpapi-ratelimit-headers-10 spells them; also with 429, not with a replay"),
+            ("RateLimit" = String, description = "What is left of them")))))]
 #[tracing::instrument(name = "http.challenges.create", skip_all)]
 pub async fn handle(
     State(app): State<Arc<App>>,
@@ -266,8 +268,7 @@ fn replay(caller: &ApiCaller, stored: StoredCreation, body: Digest) -> ApiResult
     }
     let challenge: Challenge =
         serde_json::from_str(&stored.reply).map_err(|_| ApiError::internal("a stored reply is damaged"))?;
-    let profile = challenge.policy.profile.as_deref().and_then(|profile| profile.parse().ok());
-    if !caller.caller.has_shown_enough_for_profile(profile) {
+    if !caller.caller.has_shown_enough_for_challenge(challenge.policy.profile.is_some()) {
         return Err(client_proof::required());
     }
     Ok(created(&ChallengeCreated { challenge, number: stored.number, locked_until: None }, true))

@@ -73,7 +73,7 @@ pub async fn handle(
     let mut items = Vec::with_capacity(records.len());
     for record in records {
         let record = settle(&app, record).await?;
-        let has_shown_enough = caller.caller.has_shown_enough_for_profile(record.facts.policy.profile);
+        let has_shown_enough = caller.caller.has_shown_enough_for_challenge(record.facts.policy.profile.is_some());
         let viewer = if record.facts.client_id == own && caller.holds(Scope::Challenges) && has_shown_enough {
             Viewer::Creator
         } else {

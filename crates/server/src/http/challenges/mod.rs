@@ -34,7 +34,7 @@ async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(Chal
     let record = record.ok_or_else(ApiError::not_found)?;
     let viewer = if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
         // An API key that was stolen from a client which signs is no way to the results of what it asked.
-        if !caller.caller.has_shown_enough_for_profile(record.facts.policy.profile) {
+        if !caller.caller.has_shown_enough_for_challenge(record.facts.policy.profile.is_some()) {
             return Err(client_proof::required());
         }
         Viewer::Creator
