@@ -3,10 +3,23 @@
 use std::str::FromStr;
 
 use countersign_core::{limits::MAX_PAGE, ports::PageRequest};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::problem::{ApiError, ApiResult};
 
 const USUAL_PAGE: u32 = 50;
+
+/// Which part of a list that has no filters.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// From the previous page.
+    pub cursor: Option<String>,
+    /// 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<u32>,
+}
 
 /// The page that a caller asks for.
 ///

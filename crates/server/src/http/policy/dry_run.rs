@@ -9,7 +9,7 @@ use axum::{Json, extract::State};
 use countersign_core::{
     challenge::{self, ChallengeRequest},
     device::is_dormant,
-    policy::{EffectivePolicy, Policy, Resolved, check, resolve, stricter},
+    policy::{EffectivePolicy, Policy, PolicyRefusal, Resolved, check, resolve, stricter},
     ports::{Store, challenges::Addressee},
 };
 use countersign_proto::{
@@ -66,9 +66,9 @@ pub async fn run(
     };
     let has_user = asked.user.is_some();
     let request = challenge::check(as_creation(asked)).map_err(ApiError::invalid_members)?;
-    let mut result = judge(&policy, &request);
-    if has_user && result.outcome == DryRunOutcome::Created {
-        let resolved = resolve(&policy, &request.policy)?;
+    let resolved = resolve(&policy, &request.policy);
+    let mut result = judge(&policy, &request, &resolved);
+    if let (true, Ok(resolved)) = (has_user, &resolved) {
         ask_for_user(store, tenant_id, &policy, &request, &resolved.policy, now, &mut result).await?;
     }
     Ok(result)
@@ -100,7 +100,7 @@ fn as_creation(asked: DryRun) -> CreateChallenge {
 }
 
 /// What the policy makes of the request, whoever is asked.
-fn judge(policy: &Policy, request: &ChallengeRequest) -> DryRunResult {
+fn judge(policy: &Policy, request: &ChallengeRequest, resolved: &Result<Resolved, PolicyRefusal>) -> DryRunResult {
     let (applicable, _) = stricter::applicable(policy, request.text.application.as_deref());
     let applied =
         AppliedPolicy { version: policy.version, profile: applicable.profile.map(Profile::as_str).map(str::to_owned) };
@@ -115,8 +115,8 @@ fn judge(policy: &Policy, request: &ChallengeRequest) -> DryRunResult {
         decided_by: None,
         user: None,
     };
-    match resolve(policy, &request.policy) {
-        Err(refusal) => DryRunResult { problem: Some(problem(&refusal.into())), ..refused },
+    match resolved {
+        Err(refusal) => DryRunResult { problem: Some(problem(&(*refusal).into())), ..refused },
         Ok(Resolved { policy, sources }) => DryRunResult {
             outcome: DryRunOutcome::Created,
             verification: Some(Verification { mode: policy.mode, digits: policy.digits }),

@@ -16,14 +16,12 @@ use countersign_proto::{
     ids::DeviceId,
     vocabulary::RiskReason,
 };
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use crate::http::{
     access::ApiCaller,
     body::StrictQuery,
     device_api::show_user,
-    paging::page,
+    paging::{PageQuery, page},
     problem::{ApiError, ApiResult},
     state::App,
 };
@@ -31,26 +29,15 @@ use crate::http::{
 /// Devices that a request goes through at most.
 const LOOKED_THROUGH: u32 = 1_000;
 
-/// Which page.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Query {
-    /// From the previous page.
-    cursor: Option<String>,
-    /// At most so many: 1 to 200; 50 if absent.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 /// Lists active devices that are too old, dormant, cannot be rung, lack what the policy asks, or whose user was reported
 /// or is locked (those two to callers with `users:read`); newest first. A page may be short and still have a `next_cursor`.
-#[utoipa::path(get, path = "/v1/reports/at-risk", tag = "reports", params(Query),
+#[utoipa::path(get, path = "/v1/reports/at-risk", tag = "reports", params(PageQuery),
     responses((status = 200, description = "A page of devices, each with its reasons", body = Page<DeviceAtRisk>)))]
 #[tracing::instrument(name = "http.reports.at_risk", skip_all)]
 pub async fn handle(
     State(app): State<Arc<App>>,
     caller: ApiCaller,
-    StrictQuery(query): StrictQuery<Query>,
+    StrictQuery(query): StrictQuery<PageQuery>,
 ) -> ApiResult<Json<Page<DeviceAtRisk>>> {
     let request = page::<DeviceId>(query.cursor.as_deref(), query.limit)?;
     let tenant_id = caller.caller.tenant_id;

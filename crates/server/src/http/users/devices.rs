@@ -8,39 +8,26 @@ use axum::{
 };
 use countersign_core::ports::devices::DeviceFilter;
 use countersign_proto::api::{Page, devices::Device};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::parse;
 use crate::http::{
     access::ApiCaller,
     body::StrictQuery,
     devices::show_device,
-    paging::{next_cursor, page},
+    paging::{PageQuery, next_cursor, page},
     problem::{ApiError, ApiResult},
     state::App,
 };
 
-/// Which part of the list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Query {
-    /// From the previous page.
-    cursor: Option<String>,
-    /// 1 to 200; 50 if absent.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 /// Lists a user's devices, newest first, revoked ones included.
-#[utoipa::path(get, path = "/v1/users/{id}/devices", tag = "users", params(("id" = String, Path), Query),
+#[utoipa::path(get, path = "/v1/users/{id}/devices", tag = "users", params(("id" = String, Path), PageQuery),
     responses((status = 200, description = "A page of devices, newest first", body = Page<Device>)))]
 #[tracing::instrument(name = "http.users.devices", skip_all)]
 pub async fn handle(
     State(app): State<Arc<App>>,
     caller: ApiCaller,
     Path(id): Path<String>,
-    StrictQuery(query): StrictQuery<Query>,
+    StrictQuery(query): StrictQuery<PageQuery>,
 ) -> ApiResult<Json<Page<Device>>> {
     let tenant_id = caller.caller.tenant_id;
     let request = page(query.cursor.as_deref(), query.limit)?;
