@@ -251,7 +251,8 @@ impl Decisions {
         }
     }
 
-    /// `countersign-result+jwt` for the creating client, until it expires. Made of what we signed, not of the row.
+    /// `countersign-result+jwt` for the creating client, until it expires. Made of what we signed, not of the row,
+    /// but for `flags`, which no seal covers: they warn, and a missing one approves nothing.
     fn result_token(
         &self,
         signed: &ChallengeClaims,

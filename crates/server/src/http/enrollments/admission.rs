@@ -1,7 +1,7 @@
 //! Who agreed to one more device of a user (protocol 4.1).
 //!
-//! What a device agreed to is believed only with its evidence, like any other decision. Whether the user has a device at all, and whether the approval was used before, the creating
-//! transaction decides; nothing here looks at it.
+//! What a device agreed to is believed only with its evidence, like any other decision. Whether the user has a device at
+//! all, and whether the approval was used before, the creating transaction decides; nothing here looks at it.
 
 use countersign_core::{
     api_client::Scope,
