@@ -38,6 +38,10 @@ pub mod kind {
     pub enum Command {}
     /// The server's signed statement that a key is a user's device.
     pub enum Binding {}
+    /// An address of the organisation's that is told of events.
+    pub enum Webhook {}
+    /// One event on its way to one webhook.
+    pub enum WebhookDelivery {}
 }
 
 /// An isolated organisation.
@@ -62,6 +66,10 @@ pub type EventId = Id<kind::Event>;
 pub type CommandId = Id<kind::Command>;
 /// The `jti` of a binding.
 pub type BindingId = Id<kind::Binding>;
+/// An address that is told of events.
+pub type WebhookId = Id<kind::Webhook>;
+/// One event on its way to one webhook.
+pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
 
 /// The text is not a canonical lower-case UUIDv7.
 ///

@@ -94,7 +94,7 @@ mod tests {
         check::<Decision>(2);
         check::<DenyReason>(3);
         check::<ChallengeStatus>(5);
-        check::<ChallengeReason>(10);
+        check::<ChallengeReason>(12);
         check::<ChallengeFlag>(1);
         check::<VerificationMode>(4);
         check::<UserVerification>(3);

@@ -156,6 +156,10 @@ pub enum ChallengeReason {
     Reported,
     /// Cancelled: the user was erased.
     UserErased,
+    /// Cancelled: the organisation was disabled.
+    TenantDisabled,
+    /// Cancelled: an older state of the database was put back.
+    DatabaseRestored,
 }
 
 impl Word for ChallengeReason {
@@ -170,6 +174,8 @@ impl Word for ChallengeReason {
         Self::DeviceSuspended,
         Self::Reported,
         Self::UserErased,
+        Self::TenantDisabled,
+        Self::DatabaseRestored,
     ];
 
     fn as_str(self) -> &'static str {
@@ -184,6 +190,8 @@ impl Word for ChallengeReason {
             Self::DeviceSuspended => "device_suspended",
             Self::Reported => "reported",
             Self::UserErased => "user_erased",
+            Self::TenantDisabled => "tenant_disabled",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

@@ -11,7 +11,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_lc_rs::hmac;
 use countersign_core::entropy::{Entropy, secret_bytes};
 use countersign_proto::{
     jose::{Jwks, ServerJwk, SigningKey, base64url},
@@ -19,6 +18,8 @@ use countersign_proto::{
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use super::Seals;
 
 /// The key file cannot be used. Each message is one clear line.
 #[derive(Debug, thiserror::Error)]
@@ -145,11 +146,8 @@ impl KeyFile {
                     scalar.copy_from_slice(&bytes);
                 }
             }
-            None => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, self.mac_key());
-                // All but about one in 2^32 digests are a valid scalar; such a file would be refused as damaged.
-                scalar.copy_from_slice(hmac::sign(&key, b"countersign web push key").as_ref());
-            }
+            // All but about one in 2^32 digests are a valid scalar; such a file would be refused as damaged.
+            None => scalar = Seals::new(self.mac_key()).derive("web push key"),
         }
         scalar
     }

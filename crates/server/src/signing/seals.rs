@@ -12,6 +12,7 @@ use countersign_proto::{
     vocabulary::{Confirmation, EnrollmentPurpose, Word as _},
 };
 use serde_json::json;
+use zeroize::Zeroizing;
 
 /// What a seal covers.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +129,14 @@ impl Seals {
     /// The seal over this content, b64u.
     pub fn seal(&self, content: &Sealed<'_>) -> String {
         base64url::encode(hmac::sign(&self.0, content.text().as_bytes()))
+    }
+
+    /// 32 bytes that only who holds the key file knows, others for each purpose. No seal's text begins like this, so no
+    /// seal is ever one of them.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        bytes.copy_from_slice(hmac::sign(&self.0, format!("countersign {purpose}").as_bytes()).as_ref());
+        bytes
     }
 
     /// Whether `seal` is ours over this content; compares in constant time.
