@@ -191,6 +191,7 @@ fn spawn_workers(app: &Arc<App>, settings: &Settings, stopping: &Stopping) -> Ve
         tokio::spawn(worker::forget::run(Arc::clone(app), settings.retention.clone(), stopping.clone())),
         tokio::spawn(worker::observe::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::reload::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::reload::run_keys(Arc::clone(app), stopping.clone())),
     ];
     for channel in worker::dispatch::CHANNELS {
         workers.push(tokio::spawn(worker::dispatch::run(Arc::clone(app), channel, stopping.clone())));

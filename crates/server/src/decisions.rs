@@ -86,6 +86,11 @@ impl Decisions {
         Self { keys, believed }
     }
 
+    /// Forgets what was verified: the server's own keys have changed.
+    pub fn forget_all(&self) {
+        self.believed.invalidate_all();
+    }
+
     /// Remembers a challenge that this process has just signed and written.
     pub fn remember(&self, made: Believed) {
         self.believed.insert(made.facts.id, Arc::new(made));

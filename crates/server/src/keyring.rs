@@ -97,6 +97,11 @@ impl Keyring {
         self.verified.invalidate(thumbprint);
     }
 
+    /// Forgets what was verified: the server's own keys have changed.
+    pub fn forget_all(&self) {
+        self.verified.invalidate_all();
+    }
+
     fn believe(&self, thumbprint: &Thumbprint, stored: StoredKey) -> Option<FreshKey> {
         let StoredKey { device_id, tenant_id, user_id, role, device_status: status, revoked_at, .. } = stored;
         let signer = Signer { device_id, tenant_id, user_id, role };

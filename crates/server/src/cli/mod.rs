@@ -158,7 +158,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Config(command) => config::run(&context, command),
-        Command::Keys(command) => keys::run(&context, command),
+        Command::Keys(command) => keys::run(&context, &command),
         Command::Health(arguments) => health::run(&context, arguments).await,
         Command::Doctor => doctor::run(&context).await,
         Command::Demo(arguments) => demo::run_at_deployment(&context, &arguments).await,

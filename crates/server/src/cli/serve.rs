@@ -45,7 +45,10 @@ impl Signals {
                 _ = self.terminate.recv() => return Asked::ToLeave,
                 _ = self.interrupt.recv() => return Asked::ToStop,
                 // Said in the log, either way.
-                _ = self.hangup.recv() => drop(worker::reload::round(&running.app).await),
+                _ = self.hangup.recv() => {
+                    let _keys = worker::reload::keys_round(&running.app);
+                    let _pushing = worker::reload::round(&running.app).await;
+                }
                 // Bounds what unread histograms hold.
                 () = clock.sleep_until(clock.now().plus_seconds(5)) => metrics.run_upkeep(),
             }
@@ -53,7 +56,7 @@ impl Signals {
     }
 }
 
-/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the push credentials again.
+/// Runs the server until SIGTERM or SIGINT; SIGHUP reads the key file and the push credentials again.
 ///
 /// # Errors
 /// It does not start.

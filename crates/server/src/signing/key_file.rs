@@ -2,7 +2,7 @@
 //!
 //! Made once, atomically, so that two processes that start at once end with the same keys: the content is
 //! written and synced under another name and then linked into place, which fails if somebody was faster.
-//! Never overwritten by this program.
+//! A start never changes it; `countersign keys rotate` and `revoke` do ([`super::rotation`]).
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use std::{
 
 use countersign_core::entropy::{Entropy, secret_bytes};
 use countersign_proto::{
-    jose::{Jwks, ServerJwk, SigningKey, base64url},
+    jose::{Jwks, PublicKey, ServerJwk, SigningKey, base64url},
     timestamp::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,15 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+    /// It is one of ours, but of another server: what was sealed under the file at start would be worth nothing.
+    #[error("signing key file {path} is another server's: its seals do not match; the old keys stay in use")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be changed like this.
+    #[error("{0}")]
+    Refused(String),
     /// It does not exist and must not be made: other nodes would have other keys.
     #[error("signing key file {path} does not exist; make it on one node and share it")]
     Missing {
@@ -68,48 +77,67 @@ pub(super) struct KeyFile {
     /// was one gets it derived from `mac_key`, so that all nodes agree without writing the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vapid_key: Option<Zeroizing<String>>,
-    keys: Vec<PrivateKey>,
+    pub(super) keys: Vec<KeyEntry>,
 }
 
+/// One key. It has its private half for as long as it may sign.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PrivateKey {
+pub(super) struct KeyEntry {
     /// The private scalar, b64u.
-    d: Zeroizing<String>,
-    created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    d: Option<Zeroizing<String>>,
+    /// In place of `d`: the public key, uncompressed SEC1, b64u.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    pub(super) created_at: Timestamp,
     /// Published before, used from then on.
-    signs_from: Timestamp,
+    pub(super) signs_from: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    retired_at: Option<Timestamp>,
+    pub(super) retired_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    revoked_at: Option<Timestamp>,
+    pub(super) revoked_at: Option<Timestamp>,
 }
 
-impl PrivateKey {
-    fn signing_key(&self) -> Option<SigningKey> {
-        let d: Zeroizing<Vec<u8>> = Zeroizing::new(base64url::decode(self.d.as_str())?);
+impl KeyEntry {
+    pub(super) fn generate(now: Timestamp, signs_from: Timestamp) -> Option<Self> {
+        let d = base64url::encode(SigningKey::generate().ok()?.private_bytes().as_slice());
+        let d = Some(Zeroizing::new(d));
+        Some(Self { d, public_key: None, created_at: now, signs_from, retired_at: None, revoked_at: None })
+    }
+
+    pub(super) fn signing_key(&self) -> Option<SigningKey> {
+        let d: Zeroizing<Vec<u8>> = Zeroizing::new(base64url::decode(self.d.as_ref()?.as_str())?);
         let d: &[u8; 32] = d.as_slice().try_into().ok()?;
         SigningKey::from_private_bytes(d).ok()
+    }
+
+    pub(super) fn public(&self) -> Option<PublicKey> {
+        match &self.public_key {
+            Some(text) => PublicKey::from_sec1(&base64url::decode(text)?).ok(),
+            None => Some(self.signing_key()?.public_key()),
+        }
+    }
+
+    /// It signs nothing any more: what is not there cannot be stolen.
+    pub(super) fn forget_private_half(&mut self) {
+        if let Some(public) = self.public() {
+            self.public_key = Some(base64url::encode(public.to_sec1()));
+            self.d = None;
+        }
     }
 }
 
 impl KeyFile {
     fn generate(now: Timestamp, entropy: &dyn Entropy) -> Option<Self> {
-        let key = SigningKey::generate().ok()?;
-        let key = PrivateKey {
-            d: Zeroizing::new(base64url::encode(key.private_bytes().as_slice())),
-            created_at: now,
-            signs_from: now,
-            retired_at: None,
-            revoked_at: None,
-        };
+        let key = KeyEntry::generate(now, now)?;
         let mac_key = Zeroizing::new(base64url::encode(secret_bytes(entropy)));
         let vapid = SigningKey::generate().ok()?;
         let vapid_key = Some(Zeroizing::new(base64url::encode(vapid.private_bytes().as_slice())));
         Some(Self { version: 1, mac_key, vapid_key, keys: vec![key] })
     }
 
-    /// Every key whose private half can be read; an unreadable one makes the file corrupt.
+    /// Every key can be read, and one can sign; else the file is corrupt.
     fn is_sound(&self) -> bool {
         let mac_is_long_enough = base64url::decode(self.mac_key.as_str()).is_some_and(|key| key.len() == 32);
         let vapid = self.vapid_key();
@@ -117,21 +145,15 @@ impl KeyFile {
         self.version == 1
             && mac_is_long_enough
             && vapid_is_a_key
-            && self.keys.iter().all(|key| key.signing_key().is_some())
-    }
-
-    /// The newest key that may sign at `now`; the oldest if the clock stands before all of them.
-    pub(super) fn signing_key(&self, now: Timestamp) -> Option<SigningKey> {
-        let live = || self.keys.iter().filter(|key| key.retired_at.is_none() && key.revoked_at.is_none());
-        let due = live().filter(|key| key.signs_from <= now).max_by_key(|key| key.signs_from);
-        due.or_else(|| live().min_by_key(|key| key.signs_from))?.signing_key()
+            && self.keys.iter().all(|key| key.public().is_some())
+            && self.keys.iter().any(|key| key.signing_key().is_some())
     }
 
     /// Every key that ever signed, or is about to.
     pub(super) fn jwks(&self) -> Jwks {
         let public = self.keys.iter().filter_map(|key| {
-            let public_key = key.signing_key()?.public_key();
-            Some(ServerJwk { retired_at: key.retired_at, revoked_at: key.revoked_at, ..ServerJwk::of(&public_key) })
+            let public = key.public()?;
+            Some(ServerJwk { retired_at: key.retired_at, revoked_at: key.revoked_at, ..ServerJwk::of(&public) })
         });
         Jwks { keys: public.collect() }
     }
@@ -175,7 +197,8 @@ pub(super) fn open_or_create(
     }
 }
 
-fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
+/// Reads it.
+pub(super) fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
     let metadata = fs::metadata(path).map_err(failed)?;
     if is_too_open(metadata.uid(), metadata.mode()) {
@@ -195,21 +218,33 @@ const fn is_too_open(owner: u32, mode: u32) -> bool {
 
 fn create(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
     let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(path);
     fs::create_dir_all(folder).map_err(failed)?;
     let file = KeyFile::generate(now, entropy).ok_or_else(|| KeyFileError::corrupt(path))?;
-    let text = Zeroizing::new(serde_json::to_string_pretty(&file).map_err(|_| KeyFileError::corrupt(path))?);
-    let mut suffix = [0; 8];
-    entropy.fill(&mut suffix);
-    let temporary = folder.join(format!(".signing-keys-{}.new", base64url::encode(suffix)));
-    let written = write_synced(&temporary, text.as_bytes());
+    let temporary = write_beside(path, &file, entropy)?;
     // Linking, unlike renaming, refuses to replace a file that another process has made meanwhile.
-    let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
+    let linked = match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         outcome => outcome,
-    });
+    };
     let removed = fs::remove_file(&temporary);
     linked.and(removed).and_then(|()| fs::File::open(folder)?.sync_all()).map_err(failed)
+}
+
+/// Where it lies.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes and syncs a file's content under another name in its folder.
+pub(super) fn write_beside(path: &Path, file: &KeyFile, entropy: &dyn Entropy) -> Result<PathBuf, KeyFileError> {
+    let text = Zeroizing::new(serde_json::to_string_pretty(file).map_err(|_| KeyFileError::corrupt(path))?);
+    let mut suffix = [0; 8];
+    entropy.fill(&mut suffix);
+    let temporary = folder(path).join(format!(".signing-keys-{}.new", base64url::encode(suffix)));
+    let written = write_synced(&temporary, text.as_bytes());
+    written.map_err(|cause| KeyFileError::Io { path: path.to_owned(), cause })?;
+    Ok(temporary)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

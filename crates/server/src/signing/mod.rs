@@ -1,14 +1,20 @@
 //! The server's own keys: what it signs, and what proves that it did.
 //!
 //! The private keys live in one file (mode 0600), never in the database: who can rewrite the database can make
-//! the server refuse, but not approve.
+//! the server refuse, but not approve. The signing keys in it may change while the server runs
+//! ([`ServerKeys::reload`]); what seals rows never does.
 //! To add a kind that the server signs: its claims in `countersign-proto`, then [`ServerKeys::sign`].
 
 mod key_file;
 mod memory;
+mod ring;
+pub mod rotation;
 mod seals;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use countersign_core::{
     device::{KeyRole, StoredBinding},
@@ -18,7 +24,7 @@ use countersign_core::{
 use countersign_proto::{
     ids::{BindingId, ChallengeId, DeviceId, TenantId, UserId},
     jose::{
-        Claims, Jwks, Kind, PublicKey, ServerKey, SigningError, SigningKey, Thumbprint,
+        Claims, Jwks, Kind, PublicKey, ServerKey, SigningError, Thumbprint,
         claims::{BindingClaims, ConfirmationKey},
         verify_server_by,
     },
@@ -28,18 +34,18 @@ use countersign_proto::{
 
 use zeroize::Zeroizing;
 
+use self::ring::Ring;
 pub use self::{
     key_file::KeyFileError,
     memory::VerifiedSignatures,
     seals::{Sealed, Seals},
 };
 
-/// The server's keys, as loaded at start.
+/// The server's keys.
 pub struct ServerKeys {
     issuer: String,
-    current: SigningKey,
-    published: Jwks,
-    by_thumbprint: HashMap<Thumbprint, ServerKey>,
+    path: PathBuf,
+    ring: RwLock<Arc<Ring>>,
     seals: Seals,
     memory: VerifiedSignatures,
     vapid_key: Zeroizing<[u8; 32]>,
@@ -63,18 +69,37 @@ impl ServerKeys {
         entropy: &dyn Entropy,
     ) -> Result<Self, KeyFileError> {
         let file = key_file::open_or_create(path, may_create, now, entropy)?;
-        let published = file.jwks();
-        let mut by_thumbprint = HashMap::new();
-        for key in &published.keys {
-            let thumbprint: Thumbprint = key.kid.parse().map_err(|_| KeyFileError::corrupt(path))?;
-            let found = published.find(&thumbprint).ok_or_else(|| KeyFileError::corrupt(path))?;
-            by_thumbprint.insert(thumbprint, found);
+        let ring = Ring::of(&file).ok_or_else(|| KeyFileError::corrupt(path))?;
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            path: path.to_owned(),
+            ring: RwLock::new(Arc::new(ring)),
+            seals: Seals::new(file.mac_key()),
+            memory: VerifiedSignatures::default(),
+            vapid_key: file.vapid_key(),
+        })
+    }
+
+    /// Reads the file again; whether its signing keys have changed. Who keeps what was verified forgets it then.
+    ///
+    /// # Errors
+    /// [`KeyFileError`]: the old keys stay in use.
+    pub fn reload(&self) -> Result<bool, KeyFileError> {
+        let file = key_file::read(&self.path)?;
+        let own = self.seals.derive("this file");
+        if *Seals::new(file.mac_key()).derive("this file") != *own || *file.vapid_key() != *self.vapid_key {
+            return Err(KeyFileError::Foreign { path: self.path.clone() });
         }
-        let seals = Seals::new(file.mac_key());
-        let vapid_key = file.vapid_key();
-        let current = file.signing_key(now).ok_or_else(|| KeyFileError::corrupt(path))?;
-        let memory = VerifiedSignatures::default();
-        Ok(Self { issuer: issuer.to_owned(), current, published, by_thumbprint, seals, memory, vapid_key })
+        let ring = Ring::of(&file).ok_or_else(|| KeyFileError::corrupt(&self.path))?;
+        let has_changed = self.ring().published != ring.published;
+        if has_changed {
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        }
+        Ok(has_changed)
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `iss` and `aud` of all signatures.
@@ -83,13 +108,13 @@ impl ServerKeys {
     }
 
     /// What `/.well-known/jwks.json` shows.
-    pub const fn jwks(&self) -> &Jwks {
-        &self.published
+    pub fn jwks(&self) -> Jwks {
+        self.ring().published.clone()
     }
 
     /// Finds one of our public keys, for verification.
     pub fn find(&self, thumbprint: &Thumbprint) -> Option<ServerKey> {
-        self.by_thumbprint.get(thumbprint).copied()
+        self.ring().find(thumbprint)
     }
 
     /// Reads a token that we signed.
@@ -105,10 +130,12 @@ impl ServerKeys {
     /// # Errors
     /// [`SignFailure`].
     pub fn sign<C: Claims>(&self, claims: &C) -> Result<String, SignFailure> {
-        let token = self.current.sign(C::KIND, claims)?;
+        let ring = self.ring();
+        let key = ring.signer_at(claims.iat()).ok_or(SigningError::Library)?;
+        let token = key.sign(C::KIND, claims)?;
         // What is read back; results only go out.
         if matches!(C::KIND, Kind::Challenge | Kind::Binding) {
-            self.memory.remember_own(&self.current.public_key(), &token);
+            self.memory.remember_own(&key.public_key(), &token);
         }
         Ok(token)
     }
@@ -117,10 +144,12 @@ impl ServerKeys {
     ///
     /// # Errors
     /// [`SignFailure`].
-    pub fn check_signing(&self) -> Result<(), SignFailure> {
+    pub fn check_signing(&self, now: Timestamp) -> Result<(), SignFailure> {
         let text = b"countersign readiness";
-        let signature = self.current.signature(text)?;
-        let is_good = self.current.public_key().verifies(text, &signature);
+        let ring = self.ring();
+        let key = ring.signer_at(now.as_seconds()).ok_or(SigningError::Library)?;
+        let signature = key.signature(text)?;
+        let is_good = key.public_key().verifies(text, &signature);
         if is_good { Ok(()) } else { Err(SignFailure(SigningError::Library)) }
     }
 

@@ -1,4 +1,5 @@
-//! Looks at the push credentials from time to time, and at once when asked: a new key needs no restart.
+//! Looks at the push credentials and at the key file from time to time, and at once when asked: a new key needs no
+//! restart.
 
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use crate::{
     http::state::App,
     pushing::{PushingError, Reload},
     shutdown::Stopping,
+    signing::KeyFileError,
 };
 
 /// Looks until the server stops.
@@ -17,7 +19,40 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
     }
 }
 
-/// One look, as at SIGHUP.
+/// How often to look at the key file: a new key is published for ten minutes before it signs.
+const KEY_FILE_SECONDS: i64 = 30;
+
+/// Looks at the key file until the server stops.
+pub async fn run_keys(app: Arc<App>, mut stopping: Stopping) {
+    while pause(app.clock.as_ref(), app.now().plus_seconds(KEY_FILE_SECONDS), &mut stopping).await {
+        // Logged there; the next look tries again.
+        let _failed = keys_round(&app);
+    }
+}
+
+/// One look at the key file, as at SIGHUP: a few kilobytes of a local file.
+///
+/// # Errors
+/// What is there now cannot be used; the old keys go on, the log and a metric say so.
+pub fn keys_round(app: &App) -> Result<bool, KeyFileError> {
+    let outcome = app.keys.reload();
+    match &outcome {
+        Ok(false) => {}
+        Ok(true) => {
+            // What was believed under a key may be worth nothing now.
+            app.keyring.forget_all();
+            app.decisions.forget_all();
+            tracing::info!("the signing keys have changed and are in use");
+        }
+        Err(error) => {
+            metrics::counter!("countersign_key_reload_failures_total").increment(1);
+            tracing::error!(%error, "the key file cannot be read again; the old keys stay in use");
+        }
+    }
+    outcome
+}
+
+/// One look at the push credentials, as at SIGHUP.
 ///
 /// # Errors
 /// What is there now cannot be used; the old senders go on, the log and a metric say so.

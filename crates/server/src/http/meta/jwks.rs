@@ -11,5 +11,5 @@ use crate::http::state::App;
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "discovery",
     responses((status = 200, description = "The keys", body = Jwks)))]
 pub async fn handle(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(app.keys.jwks().clone()))
+    ([(header::CACHE_CONTROL, "public, max-age=300")], Json(app.keys.jwks()))
 }

@@ -63,6 +63,6 @@ impl Readiness {
 
 async fn check(app: &App, now: Timestamp) -> ApiResult<()> {
     app.store.check_ready(now).await?;
-    app.keys.check_signing()?;
+    app.keys.check_signing(now)?;
     Ok(())
 }
