@@ -59,6 +59,7 @@ pub fn find<'d>(document: &'d mut OpenApi, operation: &Operation) -> Option<&'d 
         Method::GET => &mut item.get,
         Method::POST => &mut item.post,
         Method::PUT => &mut item.put,
+        Method::PATCH => &mut item.patch,
         Method::DELETE => &mut item.delete,
         _ => return None,
     };
