@@ -6,6 +6,7 @@
 
 pub mod absent;
 pub mod api;
+pub mod audit;
 pub mod evidence;
 pub mod ids;
 pub mod jose;

@@ -1,0 +1,416 @@
+//! Verifies an export, line by line, without the server: in memory that grows with the number of open questions, not with
+//! the size of the texts.
+//!
+//! Two questions: is this what the server signed (tree, checkpoints), and does each decision in it hold (evidence). A
+//! fault never ends the verification: all of them are reported, each with its position.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
+
+use super::{
+    decisions::{ENDS, compare, is_decision, word},
+    export::{Absence, Entry, Footer, Header, VERSION, keys_text},
+    merkle::{Frontier, Hash},
+    note::{Checkpoint, NoteError, VerifierKey, open_note},
+};
+use crate::{
+    api::events::Event,
+    evidence::{self, Evidence},
+    ids::{ChallengeId, DeviceId, UserId},
+    jose, json,
+};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each variant is its word")]
+pub enum Fault {
+    Unreadable,
+    Position,
+    Tree,
+    Checkpoint,
+    OlderCheckpoint,
+    BrokenOff,
+    Keys,
+    EvidenceMissing,
+    EvidenceInvalid,
+    Contradiction,
+    UnknownBinding,
+    DecidedTwice,
+    NeverAsked,
+    ErasedWithoutEvent,
+    Row,
+}
+
+impl Fault {
+    /// Every word.
+    pub const ALL: [Self; 15] = [
+        Self::Unreadable,
+        Self::Position,
+        Self::Tree,
+        Self::Checkpoint,
+        Self::OlderCheckpoint,
+        Self::BrokenOff,
+        Self::Keys,
+        Self::EvidenceMissing,
+        Self::EvidenceInvalid,
+        Self::Contradiction,
+        Self::UnknownBinding,
+        Self::DecidedTwice,
+        Self::NeverAsked,
+        Self::ErasedWithoutEvent,
+        Self::Row,
+    ];
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Position => "position",
+            Self::Tree => "tree",
+            Self::Checkpoint => "checkpoint",
+            Self::OlderCheckpoint => "older_checkpoint",
+            Self::BrokenOff => "broken_off",
+            Self::Keys => "keys",
+            Self::EvidenceMissing => "evidence_missing",
+            Self::EvidenceInvalid => "evidence_invalid",
+            Self::Contradiction => "contradiction",
+            Self::UnknownBinding => "unknown_binding",
+            Self::DecidedTwice => "decided_twice",
+            Self::NeverAsked => "never_asked",
+            Self::ErasedWithoutEvent => "erased_without_event",
+            Self::Row => "row",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The event's position, if it is about one.
+    pub position: Option<u64>,
+    /// What.
+    pub fault: Fault,
+    /// Ids and fixed words.
+    pub detail: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            Some(position) => write!(f, "position {position}: {}: {}", self.fault.as_str(), self.detail),
+            None => write!(f, "{}: {}", self.fault.as_str(), self.detail),
+        }
+    }
+}
+
+/// What came of a verification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events.
+    pub events: u64,
+    /// Decisions whose evidence holds.
+    pub verified: u64,
+    /// Decisions whose evidence went with the person.
+    pub erased: u64,
+    /// Decisions whose evidence is no longer kept.
+    pub deleted: u64,
+    /// The signed head that the events lead to.
+    pub checkpoint: Option<(u64, Hash)>,
+    /// Everything that is wrong.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Why an export cannot even be begun to verify.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnExport {
+    /// The first line is no header of this version.
+    #[error("the first line is not the header of an audit export")]
+    Header,
+    /// The log key is none, or not the one that is trusted.
+    #[error("the export names another log key than the one that you trust")]
+    Key,
+    /// An older checkpoint is not signed by the log key.
+    #[error("an older checkpoint: {0}")]
+    Older(NoteError),
+}
+
+/// A verification under way.
+pub struct Verifier {
+    key: VerifierKey,
+    header: Header,
+    tree: Frontier,
+    /// Roots that must come by, by size.
+    older: BTreeMap<u64, Hash>,
+    /// Asked, and not yet ended: the digest of the challenge, if the event has it.
+    asked: HashMap<ChallengeId, Option<String>>,
+    /// Ended before it was asked: clocks of several nodes differ by a moment. With its position and challenge's digest.
+    early: HashMap<ChallengeId, (u64, Option<String>)>,
+    ended: HashSet<ChallengeId>,
+    /// The digests of a device's bindings; `None` if an event of it has none: then nothing is known.
+    bindings: HashMap<DeviceId, Option<Vec<String>>>,
+    /// Whose evidence is said to be erased, and where first.
+    said_erased: HashMap<UserId, u64>,
+    erased: HashSet<UserId>,
+    is_closed: bool,
+    report: Report,
+}
+
+impl Verifier {
+    /// Begins with the first line. Under `trusted`, or else under the key that the export itself names, which proves that
+    /// the export is consistent, not whose it is. `older` are checkpoints that were kept elsewhere.
+    ///
+    /// # Errors
+    /// [`NotAnExport`].
+    pub fn begin(line: &[u8], trusted: Option<&VerifierKey>, older: &[String]) -> Result<Self, NotAnExport> {
+        let value = json::parse(line).map_err(|_| NotAnExport::Header)?;
+        let header: Header = serde_json::from_value(value.clone()).map_err(|_| NotAnExport::Header)?;
+        if header.countersign_audit_export != VERSION {
+            return Err(NotAnExport::Header);
+        }
+        let key: VerifierKey = header.log_key.parse().map_err(|_| NotAnExport::Key)?;
+        if trusted.is_some_and(|trusted| *trusted != key) {
+            return Err(NotAnExport::Key);
+        }
+        let first = header.from.checked_sub(1).ok_or(NotAnExport::Header)?;
+        let tree = Frontier::new(first, header.before.clone()).ok_or(NotAnExport::Header)?;
+        let mut report = Report::default();
+        let mut known = BTreeMap::new();
+        for note in older {
+            let checkpoint = Checkpoint::open(note, &key).map_err(NotAnExport::Older)?;
+            if checkpoint.size < first {
+                report.findings.push(Finding {
+                    position: None,
+                    fault: Fault::OlderCheckpoint,
+                    detail: format!("of size {}, before the first event of this export", checkpoint.size),
+                });
+            } else if known.insert(checkpoint.size, checkpoint.root).is_some_and(|root| root != checkpoint.root) {
+                report.findings.push(Finding {
+                    position: None,
+                    fault: Fault::OlderCheckpoint,
+                    detail: format!("two of size {} with different roots", checkpoint.size),
+                });
+            }
+        }
+        let jwks = value.get("jwks").and_then(|jwks| keys_text(key.name(), jwks));
+        if jwks.is_none() || open_note(&header.jwks_note, &key).ok() != jwks.as_deref() {
+            let detail = "the server's public keys are not signed by the log key".to_owned();
+            report.findings.push(Finding { position: None, fault: Fault::Keys, detail });
+        }
+        let mut verifier = Self {
+            key,
+            header,
+            tree,
+            older: known,
+            asked: HashMap::new(),
+            early: HashMap::new(),
+            ended: HashSet::new(),
+            bindings: HashMap::new(),
+            said_erased: HashMap::new(),
+            erased: HashSet::new(),
+            is_closed: false,
+            report,
+        };
+        verifier.compare_older();
+        Ok(verifier)
+    }
+
+    /// One more line.
+    pub fn line(&mut self, line: &[u8]) {
+        if self.is_closed {
+            return self.find(None, Fault::Unreadable, "a line after the checkpoint");
+        }
+        let Ok(value) = json::parse(line) else {
+            return self.find(Some(self.tree.size() + 1), Fault::Unreadable, "not JSON");
+        };
+        if value.get("checkpoint").is_some() {
+            return match serde_json::from_value::<Footer>(value) {
+                Ok(footer) => self.close(&footer.checkpoint),
+                Err(_) => self.find(None, Fault::Unreadable, "the last line"),
+            };
+        }
+        match serde_json::from_value::<Entry>(value) {
+            Ok(entry) => self.entry(&entry),
+            Err(_) => self.find(Some(self.tree.size() + 1), Fault::Unreadable, "no event"),
+        }
+    }
+
+    /// One more event, as a line holds it.
+    pub fn entry(&mut self, entry: &Entry) {
+        let place = self.tree.size() + 1;
+        let Ok(leaf) = super::leaf_hash_of(&entry.event) else {
+            return self.find(Some(place), Fault::Unreadable, "not canonical");
+        };
+        self.tree.push(leaf);
+        self.report.events += 1;
+        self.compare_older();
+        let Ok(event) = serde_json::from_value::<Event>(entry.event.clone()) else {
+            return self.find(Some(place), Fault::Unreadable, "not an event");
+        };
+        if event.position != place {
+            self.find(Some(place), Fault::Position, &format!("the event says {}", event.position));
+        }
+        self.follow(&event, entry);
+        if is_decision(&event) && self.header.has_evidence {
+            self.decision(&event, entry);
+        }
+    }
+
+    /// The end: what came of it.
+    pub fn finish(mut self) -> Report {
+        if !self.is_closed {
+            self.find(None, Fault::BrokenOff, "the export has no checkpoint at its end");
+        }
+        for (size, _) in std::mem::take(&mut self.older) {
+            self.find(None, Fault::OlderCheckpoint, &format!("of size {size}: the log is shorter now"));
+        }
+        for (id, (position, _)) in std::mem::take(&mut self.early) {
+            if self.header.from == 1 {
+                self.find(Some(position), Fault::NeverAsked, &format!("challenge {id}"));
+            }
+        }
+        for (user, position) in std::mem::take(&mut self.said_erased) {
+            if !self.erased.contains(&user) {
+                self.find(Some(position), Fault::ErasedWithoutEvent, &format!("user {user}"));
+            }
+        }
+        self.report.findings.sort_by_key(|finding| (finding.position, finding.fault));
+        self.report
+    }
+
+    /// Whether the log says that this challenge has ended: for whoever compares it with rows.
+    pub fn has_ended(&self, id: ChallengeId) -> bool {
+        self.ended.contains(&id)
+    }
+
+    fn find(&mut self, position: Option<u64>, fault: Fault, detail: &str) {
+        self.report.findings.push(Finding { position, fault, detail: detail.to_owned() });
+    }
+
+    fn compare_older(&mut self) {
+        let size = self.tree.size();
+        if let Some(root) = self.older.remove(&size)
+            && root != self.tree.root()
+        {
+            self.find(None, Fault::OlderCheckpoint, &format!("of size {size}: the events up to it were others"));
+        }
+    }
+
+    fn close(&mut self, note: &str) {
+        self.is_closed = true;
+        let (size, root) = (self.tree.size(), self.tree.root());
+        match Checkpoint::open(note, &self.key) {
+            Err(error) => self.find(None, Fault::Checkpoint, &error.to_string()),
+            Ok(signed) if signed.size != size => {
+                self.find(None, Fault::Tree, &format!("{} events are signed, {size} are here", signed.size));
+            }
+            Ok(signed) if signed.root != root => {
+                self.find(None, Fault::Tree, "the events are not those that were signed");
+            }
+            Ok(_) => self.report.checkpoint = Some((size, root)),
+        }
+    }
+
+    /// What the log says of challenges, bindings and persons, to compare with what comes.
+    fn follow(&mut self, event: &Event, entry: &Entry) {
+        let digest = |name: &str| word(event, name).map(str::to_owned);
+        match (event.kind.as_str(), event.challenge_id, event.device_id, event.user_id) {
+            ("challenge.created", Some(id), ..) => self.ask(event.position, id, digest("challenge_sha256")),
+            (kind, Some(id), ..) if ENDS.contains(&kind) => {
+                let challenge = entry.evidence.as_ref().map(|evidence| jose::sha256(&evidence.challenge));
+                self.end(event.position, id, challenge);
+            }
+            ("device.added" | "device.key_changed", _, Some(id), _) => {
+                let known = self.bindings.entry(id).or_insert_with(|| Some(Vec::new()));
+                match (digest("binding_sha256"), known.as_mut()) {
+                    (Some(binding), Some(known)) => known.push(binding),
+                    (None, _) => *known = None,
+                    (Some(_), None) => {}
+                }
+            }
+            ("user.erased", _, _, Some(id)) => _ = self.erased.insert(id),
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, position: u64, id: ChallengeId, digest: Option<String>) {
+        if let Some((_, answered)) = self.early.remove(&id) {
+            self.compare_challenge(position, id, digest.as_deref(), answered.as_deref());
+        } else if self.ended.contains(&id) || self.asked.insert(id, digest).is_some() {
+            self.find(Some(position), Fault::DecidedTwice, &format!("challenge {id} is asked again"));
+        }
+    }
+
+    fn end(&mut self, position: u64, id: ChallengeId, answered: Option<String>) {
+        if !self.ended.insert(id) {
+            return self.find(Some(position), Fault::DecidedTwice, &format!("challenge {id}"));
+        }
+        match self.asked.remove(&id) {
+            Some(asked) => self.compare_challenge(position, id, asked.as_deref(), answered.as_deref()),
+            None => _ = self.early.insert(id, (position, answered)),
+        }
+    }
+
+    fn compare_challenge(&mut self, position: u64, id: ChallengeId, asked: Option<&str>, answered: Option<&str>) {
+        if let (Some(asked), Some(answered)) = (asked, answered)
+            && asked != answered
+        {
+            self.find(Some(position), Fault::Contradiction, &format!("challenge {id}: another text was asked"));
+        }
+    }
+
+    fn decision(&mut self, event: &Event, entry: &Entry) {
+        let position = Some(event.position);
+        let id = event.challenge_id.map(|id| id.to_string()).unwrap_or_default();
+        match (&entry.evidence, entry.without_evidence) {
+            (Some(evidence), None) => match self.prove(event, evidence) {
+                Ok(()) => self.report.verified += 1,
+                Err((fault, why)) => self.find(position, fault, &format!("challenge {id}: {why}")),
+            },
+            (None, Some(Absence::Deleted)) => self.report.deleted += 1,
+            (None, Some(Absence::Erased)) => {
+                self.report.erased += 1;
+                if let Some(user) = event.user_id {
+                    self.said_erased.entry(user).or_insert(event.position);
+                }
+            }
+            _ => self.find(position, Fault::EvidenceMissing, &format!("challenge {id}")),
+        }
+    }
+
+    fn prove(&self, event: &Event, evidence: &Evidence) -> Result<(), (Fault, String)> {
+        let jwks = &self.header.jwks;
+        let proven = evidence::verify(evidence, &|thumbprint| jwks.find(thumbprint))
+            .map_err(|error| (Fault::EvidenceInvalid, error.to_string()))?;
+        let tenant = self.header.tenant_id.to_string();
+        compare(event, evidence, &proven, &tenant)
+            .map_err(|what| (Fault::Contradiction, format!("event and evidence differ in: {what}")))?;
+        let known = event.device_id.and_then(|id| self.bindings.get(&id));
+        let digest = jose::sha256(&evidence.binding);
+        let is_known = match known {
+            Some(Some(known)) => known.contains(&digest),
+            // An event from before digests were kept.
+            Some(None) => true,
+            None => self.header.from > 1,
+        };
+        if is_known { Ok(()) } else { Err((Fault::UnknownBinding, "a binding that the log does not know".to_owned())) }
+    }
+}
+
+/// The header's own line, and each other line, as bytes without the line's end.
+///
+/// # Errors
+/// It has no JSON form: never for these types.
+pub fn to_line<T: serde::Serialize>(line: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
