@@ -53,6 +53,8 @@ struct Object {
     user: String,
     device: String,
     test_push: String,
+    api_client: String,
+    api_key: String,
     /// Created by the admin, and by the client that holds `challenges` only; both are over.
     challenges: [String; 2],
 }
@@ -69,7 +71,9 @@ impl Object {
             enrollment: id.clone(),
             user: id.clone(),
             device: id.clone(),
-            test_push: id,
+            test_push: id.clone(),
+            api_client: id.clone(),
+            api_key: id,
             challenges,
         }
     }
@@ -90,7 +94,19 @@ impl Object {
         let tested = admin.post_empty(&format!("/v1/devices/{device}/test-push")).await.ok(202);
         let test_push = text(&tested, "id").to_owned();
         let is_own_users = name == "own";
-        Self { name, tenant: Some(tenant), is_own_users, enrollment, user, device, test_push, challenges }
+        let client = admin.post("/v1/api-clients", json!({"name": "other", "scopes": ["challenges"]})).await.ok(201);
+        Self {
+            name,
+            tenant: Some(tenant),
+            is_own_users,
+            enrollment,
+            user,
+            device,
+            test_push,
+            api_client: text(&client, "id").to_owned(),
+            api_key: text(&client["keys"][0], "id").to_owned(),
+            challenges,
+        }
     }
 
     fn id(&self, operation: &Operation, role: &Role) -> &str {
@@ -99,6 +115,7 @@ impl Object {
             "enrollments" => &self.enrollment,
             "users" => &self.user,
             "devices" => &self.device,
+            "api-clients" => &self.api_client,
             // A client sees what it created.
             "challenges" if matches!(role, Role::Client { scope: Scope::Challenges, .. }) => &self.challenges[1],
             "challenges" | "device" => &self.challenges[0],
@@ -195,7 +212,7 @@ impl World {
 fn body_of(operation: &Operation) -> Option<Value> {
     match operation.id {
         "enrollments.confirm" | "challenges.code" => Some(json!({"code": "123456"})),
-        "users.report" => Some(json!({})),
+        "users.report" | "api_clients.change" | "api_clients.add_key" => Some(json!({})),
         "policy.set" | "policy.set_application" | "policy.dry_run" => Some(json!({})),
         _ if operation.takes_json() => Some(json!({"user": {"external_id": "ada"}})),
         _ => None,
@@ -205,6 +222,7 @@ fn body_of(operation: &Operation) -> Option<Value> {
 async fn call(app: &TestApp, operation: &Operation, role: &Role, object: &Object) {
     let path = operation.path.replace("{id}", object.id(operation, role)).replace("{slug}", "not-found");
     let path = path.replace("{test_id}", &object.test_push).replace("{name}", "VPN");
+    let path = path.replace("{key_id}", &object.api_key);
     let mut request = app.http.request(operation.method.clone(), &path);
     if let Some(authorization) = role.authorization(app, &operation.method, &path) {
         request = request.header(AUTHORIZATION, authorization);

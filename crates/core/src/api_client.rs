@@ -170,6 +170,31 @@ pub fn check_applications<'n>(
     checker.finish().map(|()| names)
 }
 
+/// Checks the words of a set of scopes.
+///
+/// # Errors
+/// The entries at fault.
+pub fn check_scopes(pointer: &str, words: &[String]) -> Result<Scopes, Vec<FieldError>> {
+    let mut checker = Checker::default();
+    let mut scopes = BTreeSet::new();
+    for (index, word) in words.iter().enumerate() {
+        match word.parse::<Scope>() {
+            Ok(scope) => {
+                scopes.insert(scope);
+            }
+            // What was sent is not repeated.
+            Err(UnknownScope(_)) => {
+                let words = Scope::ALL.map(Scope::as_str).join(", ");
+                checker.refuse(format!("{pointer}/{index}"), format!("must be one of: {words}"));
+            }
+        }
+    }
+    if words.is_empty() {
+        checker.refuse(pointer, "must name at least one scope");
+    }
+    checker.finish().map(|()| Scopes(scopes))
+}
+
 /// By what an API client is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -222,6 +247,21 @@ pub struct ApiKeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// When it last called, to a few seconds.
+    pub used_at: Option<Timestamp>,
+}
+
+impl ApiKeyRecord {
+    /// `live`, `expired` or `revoked`.
+    pub fn state(&self, now: Timestamp) -> &'static str {
+        if self.revoked_at.is_some() {
+            "revoked"
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            "expired"
+        } else {
+            "live"
+        }
+    }
 }
 
 /// An authenticated caller: what the key that it presented says right now.

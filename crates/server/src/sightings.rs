@@ -1,4 +1,4 @@
-//! What devices were seen to do: gathered in memory, written together every few seconds.
+//! What devices and API keys were seen to do: gathered in memory, written together every few seconds.
 //!
 //! For operators who ask why a phone did not ring, for the metrics, and for dormancy, which is measured in days: so a
 //! crash may lose a few seconds of it. Neither a pull nor a decision costs a write of its own. Bounded: when full, what is new is not noted.
@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use countersign_core::ports::notifications::Sightings as Seen;
+use countersign_core::ports::{api_clients::KeyUse, notifications::Sightings as Seen};
 use countersign_proto::{
-    ids::{ChallengeId, DeviceId, TenantId},
+    ids::{ApiKeyId, ChallengeId, DeviceId, TenantId},
     timestamp::Timestamp,
 };
 use moka::sync::Cache;
@@ -26,6 +26,7 @@ struct Waiting {
     pulls: HashMap<DeviceId, (TenantId, Timestamp)>,
     answers: HashMap<DeviceId, (TenantId, Timestamp)>,
     fetches: Vec<(ChallengeId, DeviceId, Timestamp)>,
+    key_uses: HashMap<ApiKeyId, (TenantId, Timestamp)>,
 }
 
 /// See the module.
@@ -78,6 +79,20 @@ impl Sightings {
         }
     }
 
+    /// An API key was let in.
+    pub fn key_used(&self, tenant_id: TenantId, key_id: ApiKeyId, at: Timestamp) {
+        let mut waiting = self.waiting();
+        if waiting.key_uses.len() < CAPACITY {
+            waiting.key_uses.insert(key_id, (tenant_id, at));
+        }
+    }
+
+    /// The keys that were used since the last time.
+    pub fn take_key_uses(&self) -> Vec<KeyUse> {
+        let uses = std::mem::take(&mut self.waiting().key_uses);
+        uses.into_iter().map(|(key_id, (tenant_id, at))| (tenant_id, key_id, at)).collect()
+    }
+
     /// When this node first handed the challenge to the device; `None` if it did not, or has forgotten: another node may
     /// have done so.
     pub fn first_fetch(&self, challenge_id: ChallengeId, device_id: DeviceId) -> Option<Timestamp> {
@@ -86,7 +101,11 @@ impl Sightings {
 
     /// What was seen since the last time.
     pub fn take(&self) -> Seen {
-        let Waiting { pulls, answers, fetches } = std::mem::take(&mut *self.waiting());
+        let (pulls, answers, fetches) = {
+            let mut waiting = self.waiting();
+            let Waiting { pulls, answers, fetches, .. } = &mut *waiting;
+            (std::mem::take(pulls), std::mem::take(answers), std::mem::take(fetches))
+        };
         let of_devices = |seen: HashMap<DeviceId, (TenantId, Timestamp)>| {
             seen.into_iter().map(|(device_id, (tenant_id, at))| (tenant_id, device_id, at)).collect()
         };

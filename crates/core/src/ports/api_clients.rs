@@ -6,14 +6,15 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
-use super::StoreError;
+use super::{PageRequest, StoreError};
 use crate::{
     actor::Stamp,
     api_client::{ApiClient, ApiKeyRecord, Applications, Caller, NewApiKey, Scopes},
     digest::Digest,
 };
 
-/// Makes an API client with its first key. Event: `api_client.created`.
+/// Makes an API client with its first key. Event: `api_client.created`. Counts against the organisation's quota until it
+/// is revoked: [`StoreError::QuotaExceeded`].
 #[derive(Debug, Clone)]
 pub struct CreateApiClient {
     /// Who, where, when.
@@ -38,6 +39,35 @@ pub enum CreateApiClientOutcome {
     /// The key is, or was, a client's on this server: nothing was made.
     KeyKnown,
 }
+
+/// Changes an API client. What is `None` stays. Event: `api_client.changed`, with the names of what changed.
+///
+/// Requests that were admitted before may still commit under what held then: whoever must be stopped is revoked.
+#[derive(Debug, Clone)]
+pub struct ChangeApiClient {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// The client.
+    pub id: ApiClientId,
+    /// What operators call it.
+    pub name: Option<String>,
+    /// What it may do.
+    pub scopes: Option<Scopes>,
+    /// What it may ask approvals for: `Some(None)` is all.
+    pub applications: Option<Option<Applications>>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeApiClientOutcome {
+    /// It is this now. If nothing differed nothing was written.
+    Changed(ApiClient),
+    /// No such client in this tenant, or it is revoked.
+    NotFound,
+}
+
+/// A key that was used, and when.
+pub type KeyUse = (TenantId, ApiKeyId, Timestamp);
 
 /// Gives an API client one more key. Event: `api_client.key_added`.
 #[derive(Debug, Clone)]
@@ -94,8 +124,18 @@ pub struct SpendProof {
 pub trait ApiClients: Send + Sync {
     /// Makes an API client.
     async fn create_api_client(&self, command: CreateApiClient) -> Result<CreateApiClientOutcome, StoreError>;
-    /// The tenant's API clients, oldest first, revoked ones included.
-    async fn api_clients(&self, tenant_id: TenantId) -> Result<Vec<ApiClient>, StoreError>;
+    /// A page of the tenant's API clients, newest first, revoked ones included.
+    async fn api_clients(
+        &self,
+        tenant_id: TenantId,
+        page: PageRequest<ApiClientId>,
+    ) -> Result<Vec<ApiClient>, StoreError>;
+    /// One of them.
+    async fn api_client(&self, tenant_id: TenantId, id: ApiClientId) -> Result<Option<ApiClient>, StoreError>;
+    /// Changes an API client.
+    async fn change_api_client(&self, command: ChangeApiClient) -> Result<ChangeApiClientOutcome, StoreError>;
+    /// Remembers when keys were last used. Never goes back; each key once in a call.
+    async fn record_key_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError>;
     /// Revokes a client with all its keys. Event: `api_client.revoked`.
     async fn revoke_api_client(&self, stamp: Stamp, id: ApiClientId) -> Result<RevokeApiClientOutcome, StoreError>;
     /// Gives a client one more key.

@@ -8,7 +8,11 @@ use clap::Subcommand;
 use countersign_core::{
     api_client::{ApiKey, Applications, Scopes, check_applications},
     entropy::new_id,
-    ports::api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
+    limits::MAX_PAGE,
+    ports::{
+        PageRequest,
+        api_clients::{CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
+    },
     text::Checker,
 };
 use countersign_proto::ids::ApiClientId;
@@ -214,7 +218,19 @@ async fn create_with(
 
 async fn list(context: &Context, desk: &Desk, tenant: &str) -> Result<(), CliError> {
     let tenant = desk.tenant(tenant).await?;
-    let clients = desk.store.api_clients(tenant.id).await?;
+    let mut clients = Vec::new();
+    let mut before = None;
+    loop {
+        let page = desk.store.api_clients(tenant.id, PageRequest { before, limit: MAX_PAGE }).await?;
+        before = page.last().map(|client| client.id);
+        let is_last = page.len() < MAX_PAGE as usize;
+        clients.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    // Oldest first.
+    clients.reverse();
     let lines: Vec<_> = clients
         .iter()
         .map(|client| {

@@ -1,4 +1,4 @@
-//! Writes down what devices were seen to do, and measures the outbox.
+//! Writes down what devices and API keys were seen to do, and measures the outbox.
 //!
 //! Nothing depends on it: a round that fails is logged, and what it would have written is lost.
 
@@ -47,6 +47,10 @@ pub async fn round(app: &App) -> Result<(), StoreError> {
     let seen = app.sightings.take();
     if seen != Sightings::default() {
         app.store.record_sightings(seen).await?;
+    }
+    let key_uses = app.sightings.take_key_uses();
+    if !key_uses.is_empty() {
+        app.store.record_key_uses(key_uses).await?;
     }
     Ok(())
 }

@@ -12,11 +12,12 @@ use countersign_core::{
     digest::Digest,
     event::{Event, EventKind, Subjects},
     ports::{
-        StoreError,
+        PageRequest, StoreError,
         api_clients::{
-            AddApiKey, AddApiKeyOutcome, ApiClients, CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome,
-            SpendProof,
+            AddApiKey, AddApiKeyOutcome, ApiClients, ChangeApiClient, ChangeApiClientOutcome, CreateApiClient,
+            CreateApiClientOutcome, KeyUse, RevokeApiClientOutcome, SpendProof,
         },
+        tenants::Quota,
     },
 };
 use countersign_proto::{
@@ -26,6 +27,7 @@ use countersign_proto::{
 };
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{
     Columns, Database, Outcome, Plain, Row, Tx,
@@ -39,15 +41,20 @@ use crate::{
     statement::Statement,
 };
 
+#[path = "api_clients/change.rs"]
+mod change;
 #[path = "api_clients/keys.rs"]
 mod keys;
 #[path = "api_clients/proofs.rs"]
 mod proofs;
+#[path = "api_clients/uses.rs"]
+mod uses;
 
 /// See the module.
 pub(super) struct Statements {
     authenticate: Statement,
     proofs: proofs::Statements,
+    uses: uses::Statements,
 }
 
 impl Statements {
@@ -66,6 +73,7 @@ impl Statements {
                 digests = dialect::row_source(1, CallerOfKey::COLUMNS),
             )),
             proofs: proofs::Statements::new(),
+            uses: uses::Statements::new(),
         }
     }
 }
@@ -106,11 +114,29 @@ impl ApiClients for Database {
         self.write(command).await
     }
 
-    async fn api_clients(&self, tenant_id: TenantId) -> Result<Vec<ApiClient>, StoreError> {
-        let all = "-- api_clients
+    async fn api_clients(
+        &self,
+        tenant_id: TenantId,
+        page: PageRequest<ApiClientId>,
+    ) -> Result<Vec<ApiClient>, StoreError> {
+        let some = "-- api_clients
             SELECT id, tenant_id, name, scopes, applications, created_at, revoked_at FROM api_clients
-            WHERE tenant_id = $1 ORDER BY id";
-        self.fetch_all(query(all).bind(tenant_id.as_uuid())).await?.iter().map(api_client).collect()
+            WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+        let before = page.before.map_or(Uuid::max(), ApiClientId::as_uuid);
+        let some = query(some).bind(tenant_id.as_uuid()).bind(before).bind(i64::from(page.limit));
+        self.fetch_all(some).await?.iter().map(api_client).collect()
+    }
+
+    async fn api_client(&self, tenant_id: TenantId, id: ApiClientId) -> Result<Option<ApiClient>, StoreError> {
+        self.fetch_optional(change::by_id(tenant_id, id)).await?.as_ref().map(api_client).transpose()
+    }
+
+    async fn change_api_client(&self, command: ChangeApiClient) -> Result<ChangeApiClientOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn record_key_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+        self.write(uses::RecordKeyUses(uses)).await
     }
 
     async fn revoke_api_client(&self, stamp: Stamp, id: ApiClientId) -> Result<RevokeApiClientOutcome, StoreError> {
@@ -168,6 +194,7 @@ impl Plain for CreateApiClient {
             return Ok(Outcome::Rollback(CreateApiClientOutcome::KeyKnown));
         }
         tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientCreated, about(self.id))]).await?;
+        tx.count_up(self.stamp.tenant_id, Quota::ApiClients).await?;
         Ok(Outcome::Commit(CreateApiClientOutcome::Created))
     }
 }
@@ -197,6 +224,7 @@ impl Plain for RevokeApiClient {
             UPDATE api_keys SET revoked_at = $3 WHERE client_id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
         tx.execute(query(keys).bind(self.id.as_uuid()).bind(tenant_id).bind(at)).await?;
         tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientRevoked, about(self.id))]).await?;
+        tx.count_down(self.stamp.tenant_id, Quota::ApiClients).await?;
         Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
     }
 }

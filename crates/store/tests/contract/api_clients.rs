@@ -17,11 +17,16 @@ use countersign_core::{
     },
 };
 use countersign_proto::{
+    ids::ApiClientId,
     jose::{PublicKey, SigningKey},
     vocabulary::Confirmation,
 };
 
 use crate::world::{CODE, NOW, World};
+
+mod change;
+
+const ALL: PageRequest<ApiClientId> = PageRequest { before: None, limit: 100 };
 
 #[tokio::test]
 async fn a_key_says_who_holds_it() {
@@ -78,7 +83,7 @@ async fn a_revoked_clients_key_is_refused_on_every_node() {
         assert_eq!(revoke(world.stamp(Actor::Operator)).await, Ok(RevokeApiClientOutcome::AlreadyRevoked));
         assert_eq!(world.count(EventKind::ApiClientRevoked).await, 1);
 
-        let clients = world.store.api_clients(world.tenant_id).await.unwrap();
+        let clients = world.store.api_clients(world.tenant_id, ALL).await.unwrap();
         assert_eq!(clients.len(), 2);
         assert!(clients.iter().all(|client| client.revoked_at == (client.id == id).then_some(NOW)), "{clients:?}");
     }
@@ -94,7 +99,7 @@ async fn another_tenants_client_is_not_found_and_stays_live() {
         let revoked = world.store.revoke_api_client(world.stamp_in(neighbour), id).await;
         assert_eq!(revoked, Ok(RevokeApiClientOutcome::NotFound));
         assert!(world.store.authenticate(key, NOW).await.unwrap().is_some());
-        assert_eq!(world.store.api_clients(neighbour).await, Ok(Vec::new()));
+        assert_eq!(world.store.api_clients(neighbour, ALL).await, Ok(Vec::new()));
         // Nor may a client act in a tenant that is not its own.
         let stamp = Stamp { tenant_id: neighbour, ..world.stamp(world.client) };
         let set = SetPolicy::new(stamp, &Policy::default(), Policy::default());
@@ -192,7 +197,7 @@ async fn a_public_key_says_who_holds_it_by_its_thumbprint_and_is_ever_only_one_c
         let again = CreateApiClient { key: signing(), ..world.new_client("admin") };
         let another = again.id;
         assert_eq!(world.other.create_api_client(again).await, Ok(CreateApiClientOutcome::KeyKnown));
-        let clients = world.store.api_clients(world.tenant_id).await.unwrap();
+        let clients = world.store.api_clients(world.tenant_id, ALL).await.unwrap();
         assert!(clients.iter().all(|client| client.id != another), "nothing of it stays");
         // Also after its revocation.
         let revoked = world.store.revoke_api_key(world.stamp(Actor::Operator), id, key_id).await;

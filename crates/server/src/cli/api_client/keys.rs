@@ -111,7 +111,7 @@ pub(super) async fn list(context: &Context, desk: &Desk, client_id: ApiClientId,
     let line = |key: &ApiKeyRecord| {
         let what =
             key.public_key.map_or_else(|| "api_key".to_owned(), |key| format!("public_key {}", key.thumbprint()));
-        format!("{}  {what}  {}", key.id, state(key, now))
+        format!("{}  {what}  {}", key.id, key.state(now))
     };
     let lines: Vec<_> = keys.iter().map(line).collect();
     say(context, &json!({"client_id": client_id, "keys": objects}), &lines.join("\n"));
@@ -120,13 +120,16 @@ pub(super) async fn list(context: &Context, desk: &Desk, client_id: ApiClientId,
 
 fn shown(key: &ApiKeyRecord, now: Timestamp) -> Value {
     let kind = if key.public_key.is_some() { "public_key" } else { "api_key" };
-    let shown = json!({"key_id": key.id, "kind": kind, "created_at": key.created_at, "state": state(key, now)});
+    let shown = json!({"key_id": key.id, "kind": kind, "created_at": key.created_at, "state": key.state(now)});
     let mut shown = members(shown);
     if let Some(public_key) = key.public_key {
         shown.insert("key_thumbprint".to_owned(), json!(public_key.thumbprint()));
     }
     if let Some(end) = key.expires_at {
         shown.insert("expires_at".to_owned(), json!(end));
+    }
+    if let Some(at) = key.used_at {
+        shown.insert("last_used_at".to_owned(), json!(at));
     }
     Value::Object(shown)
 }
@@ -136,14 +139,6 @@ pub(super) fn members(object: Value) -> Map<String, Value> {
     match object {
         Value::Object(members) => members,
         _ => Map::new(),
-    }
-}
-
-fn state(key: &ApiKeyRecord, now: Timestamp) -> &'static str {
-    match key.revoked_at {
-        Some(_) => "revoked",
-        None if key.expires_at.is_some_and(|end| end <= now) => "expired",
-        None => "live",
     }
 }
 

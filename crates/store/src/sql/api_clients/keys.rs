@@ -27,8 +27,9 @@ use crate::failure::Failure;
 /// All keys of a client, in no order: a handful, as operators make them.
 pub(super) fn of_client<'q>(tenant_id: TenantId, client_id: ApiClientId) -> Query<'q> {
     let keys = "-- api_keys
-        SELECT id, public_key, created_at, expires_at, revoked_at FROM api_keys
-        WHERE client_id = $1 AND tenant_id = $2";
+        SELECT id, public_key, created_at, expires_at, revoked_at, used_at
+        FROM api_keys LEFT JOIN api_key_uses ON api_key_uses.key_id = api_keys.id
+        WHERE client_id = $1 AND api_keys.tenant_id = $2";
     query(keys).bind(client_id.as_uuid()).bind(tenant_id.as_uuid())
 }
 
@@ -41,6 +42,7 @@ pub(super) fn read(row: &Row) -> Result<ApiKeyRecord, StoreError> {
         created_at: columns.time("created_at")?,
         expires_at: columns.optional_time("expires_at")?,
         revoked_at: columns.optional_time("revoked_at")?,
+        used_at: columns.optional_time("used_at")?,
     })
 }
 

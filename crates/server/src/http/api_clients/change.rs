@@ -1,0 +1,74 @@
+//! `PATCH /v1/api-clients/{id}` (protocol 15).
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::{
+    api_client::{Applications, check_applications, check_scopes},
+    ports::api_clients::{ChangeApiClient, ChangeApiClientOutcome},
+    text::Checker,
+};
+use countersign_proto::{
+    api::api_clients::{ApiClient, ChangeApiClient as Request},
+    problem::FieldError,
+};
+
+use super::{parse, with_keys};
+use crate::http::{
+    access::ApiCaller,
+    body::StrictJson,
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+/// Changes what an API client is called, and what it may do, for the requests that come from then on.
+#[utoipa::path(patch, path = "/v1/api-clients/{id}", tag = "api-clients", params(("id" = String, Path)),
+    request_body = Request,
+    responses((status = 200, description = "The client as it is now", body = ApiClient)))]
+#[tracing::instrument(name = "http.api_clients.change", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictJson { value, .. }: StrictJson<Request>,
+) -> ApiResult<Json<ApiClient>> {
+    let id = parse(&id)?;
+    let stamp = caller.stamp(&app, app.now());
+    let mut errors: Vec<FieldError> = Vec::new();
+    let mut checker = Checker::default();
+    let name = checker.optional_text("/name", value.name.as_deref(), 1, 128);
+    errors.extend(checker.finish().err().unwrap_or_default());
+    let scopes = match &value.scopes {
+        None => None,
+        Some(words) => check_scopes("/scopes", words).map_err(|more| errors.extend(more)).ok(),
+    };
+    let applications = applications(&value, &mut errors);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid_members(errors));
+    }
+    match app.store.change_api_client(ChangeApiClient { stamp, id, name, scopes, applications }).await? {
+        ChangeApiClientOutcome::Changed(client) => Ok(Json(with_keys(&app, client).await?)),
+        ChangeApiClientOutcome::NotFound => Err(ApiError::not_found()),
+    }
+}
+
+fn applications(value: &Request, errors: &mut Vec<FieldError>) -> Option<Option<Applications>> {
+    let mut refuse = |detail: &str| {
+        let pointer = "/all_applications".to_owned();
+        errors.push(FieldError { pointer, detail: detail.to_owned() });
+        None
+    };
+    match (&value.applications, value.all_applications) {
+        (None, None) => None,
+        (None, Some(true)) => Some(None),
+        (_, Some(false)) => refuse("must be true, or absent"),
+        (Some(_), Some(true)) => refuse("cannot come together with applications"),
+        (Some(names), None) => check_applications("/applications", names.iter().map(String::as_str))
+            .map_err(|more| errors.extend(more))
+            .ok()
+            .map(Some),
+    }
+}

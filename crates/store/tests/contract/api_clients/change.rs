@@ -1,0 +1,137 @@
+//! Changing API clients, paging through them, their quota, and when their keys were used.
+
+use countersign_core::{
+    actor::{Actor, Stamp},
+    api_client::check_applications,
+    event::EventKind,
+    ports::{
+        PageRequest, StoreError,
+        api_clients::{ChangeApiClient, ChangeApiClientOutcome, CreateApiClientOutcome, RevokeApiClientOutcome},
+        tenants::{ChangeTenantOutcome, Quota, SetQuotas},
+    },
+};
+use countersign_proto::ids::ApiClientId;
+
+use crate::world::{NOW, World};
+
+fn nothing(stamp: Stamp, id: ApiClientId) -> ChangeApiClient {
+    ChangeApiClient { stamp, id, name: None, scopes: None, applications: None }
+}
+
+#[tokio::test]
+async fn a_change_holds_from_the_next_request_on_and_what_is_not_named_stays() {
+    for world in World::each().await {
+        let command = world.new_client("challenges");
+        let (id, key) = (command.id, command.key.credential.digest());
+        world.store.create_api_client(command).await.unwrap();
+        let stamp = || world.stamp(world.client);
+        let listed = check_applications("", ["VPN"]).unwrap();
+        let command = ChangeApiClient {
+            name: Some("another".to_owned()),
+            scopes: Some("enrollments,audit:read".parse().unwrap()),
+            applications: Some(Some(listed.clone())),
+            ..nothing(stamp(), id)
+        };
+        let scopes = command.scopes.clone().unwrap();
+        let Ok(ChangeApiClientOutcome::Changed(changed)) = world.store.change_api_client(command).await else {
+            panic!("not changed")
+        };
+        assert_eq!((&*changed.name, &changed.scopes, &changed.applications), ("another", &scopes, &Some(listed)));
+        assert_eq!(world.store.api_client(world.tenant_id, id).await, Ok(Some(changed)));
+        let caller = world.other.authenticate(key, NOW).await.unwrap().unwrap();
+        assert_eq!((&caller.scopes, caller.may_ask_for(Some("Mail"))), (&scopes, false));
+
+        // All of them again; then what changes nothing writes nothing.
+        let all = |stamp| ChangeApiClient { applications: Some(None), ..nothing(stamp, id) };
+        for command in [all(stamp()), all(stamp()), nothing(stamp(), id)] {
+            let Ok(ChangeApiClientOutcome::Changed(now)) = world.store.change_api_client(command).await else {
+                panic!("not changed")
+            };
+            assert_eq!((now.applications, now.scopes), (None, scopes.clone()));
+        }
+        while world.store.position_events(world.tenant_id, 100).await.unwrap() > 0 {}
+        let events = world.store.events(world.tenant_id, 0, 100).await.unwrap();
+        let changes: Vec<_> = events.iter().filter(|event| event.kind == EventKind::ApiClientChanged).collect();
+        // Of one moment, so in no order.
+        let mut members: Vec<_> = changes.iter().map(|event| event.body["changed"].to_string()).collect();
+        members.sort();
+        assert_eq!(members, [r#"["applications"]"#, r#"["name","scopes","applications"]"#]);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_client_and_another_tenants_are_not_changed() {
+    for world in World::each().await {
+        let neighbour = world.tenant("neighbour").await;
+        let command = world.new_client("challenges");
+        let id = command.id;
+        world.store.create_api_client(command).await.unwrap();
+        let rename = |stamp| ChangeApiClient { name: Some("mine".to_owned()), ..nothing(stamp, id) };
+        let change = async |stamp| world.store.change_api_client(rename(stamp)).await;
+        assert_eq!(change(world.stamp_in(neighbour)).await, Ok(ChangeApiClientOutcome::NotFound));
+        assert_eq!(world.store.api_client(neighbour, id).await, Ok(None));
+        let revoked = world.store.revoke_api_client(world.stamp(Actor::Operator), id).await;
+        assert_eq!(revoked, Ok(RevokeApiClientOutcome::Revoked));
+        assert_eq!(change(world.stamp(Actor::Operator)).await, Ok(ChangeApiClientOutcome::NotFound));
+        assert_eq!(world.count(EventKind::ApiClientChanged).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_clients_are_newest_first_and_complete() {
+    for world in World::each().await {
+        for _ in 0..4 {
+            world.store.create_api_client(world.new_client("challenges")).await.unwrap();
+        }
+        let all = world.store.api_clients(world.tenant_id, super::ALL).await.unwrap();
+        assert!(all.is_sorted_by_key(|client| std::cmp::Reverse(client.id.as_uuid())));
+        let mut paged = Vec::new();
+        let mut before = None;
+        loop {
+            let page = PageRequest { before, limit: 2 };
+            let page = world.store.api_clients(world.tenant_id, page).await.unwrap();
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            paged.extend(page);
+        }
+        assert_eq!(paged, all);
+    }
+}
+
+#[tokio::test]
+async fn a_quota_bounds_the_clients_that_are_not_revoked() {
+    for world in World::each().await {
+        // The world's own client is one.
+        let limits = vec![(Quota::ApiClients, Some(2))];
+        let quotas = SetQuotas { stamp: world.stamp(Actor::Operator), limits };
+        assert!(matches!(world.store.set_quotas(quotas).await, Ok(ChangeTenantOutcome::Changed(_))));
+        let (one, another) = (world.new_client("challenges"), world.new_client("challenges"));
+        let ids = [one.id, another.id];
+        let (one, another) = tokio::join!(world.store.create_api_client(one), world.other.create_api_client(another));
+        let full: Result<CreateApiClientOutcome, _> =
+            Err(StoreError::QuotaExceeded { quota: Quota::ApiClients, limit: 2 });
+        let outcomes = [one, another];
+        let made = outcomes.iter().position(Result::is_ok).unwrap();
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == full).count(), 1, "{outcomes:?}");
+        let revoked = world.store.revoke_api_client(world.stamp(Actor::Operator), ids[made]).await;
+        assert_eq!(revoked, Ok(RevokeApiClientOutcome::Revoked));
+        let next = world.store.create_api_client(world.new_client("challenges")).await;
+        assert_eq!(next, Ok(CreateApiClientOutcome::Created));
+        assert_eq!(world.store.create_api_client(world.new_client("challenges")).await, full);
+    }
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_never_goes_back() {
+    for world in World::each().await {
+        let command = world.new_client("challenges");
+        let (client_id, key_id) = (command.id, command.key.id);
+        world.store.create_api_client(command).await.unwrap();
+        let used = async || world.store.api_keys(world.tenant_id, client_id).await.unwrap()[0].used_at;
+        assert_eq!(used().await, None);
+        for (store, seconds, expected) in [(&world.store, 60, 60), (&world.other, 30, 60), (&world.other, 90, 90)] {
+            store.record_key_uses(vec![(world.tenant_id, key_id, NOW.plus_seconds(seconds))]).await.unwrap();
+            assert_eq!(used().await, Some(NOW.plus_seconds(expected)));
+        }
+    }
+}
