@@ -10,6 +10,7 @@
 
 pub mod actor;
 pub mod api_client;
+pub mod bulk;
 pub mod challenge;
 pub mod clock;
 pub mod device;
@@ -22,7 +23,9 @@ pub mod policy;
 pub mod ports;
 pub mod push;
 pub mod retry;
+pub mod rotation;
 pub mod text;
 pub mod verify;
 pub mod version;
 pub mod wake;
+pub mod webhook;

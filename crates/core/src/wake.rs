@@ -18,6 +18,8 @@ pub enum WakeKey {
     /// Pushes for this channel were queued. Said on the node that queued them only: one dispatcher is enough, and every node's looks
     /// by itself once a second.
     Outbox(PushChannel),
+    /// Messages to webhooks were queued: likewise.
+    Webhooks,
 }
 
 /// Where the store reports, after a commit, what has changed. Must not block and must not fail.

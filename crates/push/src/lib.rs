@@ -1,4 +1,5 @@
-//! Push senders: a leased notification in, a report with a verdict out (protocol section 8).
+//! Push senders: a leased notification in, a report with a verdict out (protocol section 8). Webhooks beside them: a signed
+//! message in, a verdict out (section 13).
 //!
 //! APNs, FCM HTTP v1 and Web Push behind one [`Senders::send`]. What a provider receives is fixed texts and ids
 //! (`payload`), never a user, an application, a number or a challenge's text. What a provider answers becomes a word
@@ -27,6 +28,7 @@ mod settings;
 #[cfg(test)]
 mod testing;
 mod transport;
+mod webhook;
 mod webpush;
 
 pub use report::{CODES, Destination, Diagnosis, Outcome, Reason, Report};
@@ -35,3 +37,4 @@ pub use settings::{
     APNS_PRODUCTION_URL, APNS_SANDBOX_URL, ApnsSettings, FCM_URL, FcmSettings, PushSettings, SettingsError,
     WebPushSettings,
 };
+pub use webhook::{WHOLE as WEBHOOK_TIMEOUT, WebhookMessage, WebhookOutcome, WebhookReport, WebhookSender, WebhookSettings};

@@ -167,7 +167,7 @@ impl Waiters {
         let table = self.table();
         let ids = table.entries.keys().filter_map(|key| match key {
             WakeKey::Challenge(id) => Some(*id),
-            WakeKey::Device(_) | WakeKey::Outbox(_) => None,
+            WakeKey::Device(_) | WakeKey::Outbox(_) | WakeKey::Webhooks => None,
         });
         ids.collect()
     }
@@ -177,7 +177,7 @@ impl Waiters {
         let table = self.table();
         let ids = table.entries.keys().filter_map(|key| match key {
             WakeKey::Device(id) => Some(*id),
-            WakeKey::Challenge(_) | WakeKey::Outbox(_) => None,
+            WakeKey::Challenge(_) | WakeKey::Outbox(_) | WakeKey::Webhooks => None,
         });
         ids.collect()
     }
@@ -213,8 +213,10 @@ impl WakeSink for Waiters {
             }
         }
         for key in keys {
-            if let WakeKey::Outbox(channel) = key {
-                self.outbox.ring(*channel);
+            match key {
+                WakeKey::Outbox(channel) => self.outbox.ring(*channel),
+                WakeKey::Webhooks => self.outbox.ring_for_webhooks(),
+                WakeKey::Challenge(_) | WakeKey::Device(_) => {}
             }
         }
     }

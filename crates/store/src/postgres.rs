@@ -11,6 +11,8 @@ mod wakes;
 
 #[path = "sql/api_clients.rs"]
 mod api_clients;
+#[path = "sql/audit.rs"]
+mod audit;
 #[path = "sql/batch.rs"]
 mod batch;
 #[path = "sql/challenges.rs"]
@@ -49,6 +51,8 @@ mod test_pushes;
 mod transaction;
 #[path = "sql/users.rs"]
 mod users;
+#[path = "sql/webhooks.rs"]
+mod webhooks;
 #[path = "sql/writer.rs"]
 mod writer;
 

@@ -4,12 +4,15 @@
 //! pool of read-only connections and never wait for the writer.
 #![expect(clippy::duplicate_mod, reason = "one text for two databases: see the crate's documentation")]
 
+mod backup;
 mod dialect;
 mod file;
 mod statistics;
 
 #[path = "sql/api_clients.rs"]
 mod api_clients;
+#[path = "sql/audit.rs"]
+mod audit;
 #[path = "sql/batch.rs"]
 mod batch;
 #[path = "sql/challenges.rs"]
@@ -48,6 +51,8 @@ mod test_pushes;
 mod transaction;
 #[path = "sql/users.rs"]
 mod users;
+#[path = "sql/webhooks.rs"]
+mod webhooks;
 #[path = "sql/writer.rs"]
 mod writer;
 
@@ -59,6 +64,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use self::backup::{Backup, BackupError, backup};
 use self::{
     columns::Columns,
     database::{Database, query},
@@ -80,6 +86,8 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     let base = SqliteConnectOptions::new().filename(&path);
     let base = if options.log_statements { base } else { base.disable_statement_logging() };
     let base = base.busy_timeout(options.connect_timeout).foreign_keys(true);
+    // What is deleted or overwritten is zeroed in the file: an erased person is not found in its free space.
+    let base = base.pragma("secure_delete", "ON");
     let writing =
         base.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
 

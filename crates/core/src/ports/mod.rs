@@ -9,6 +9,7 @@
 //! To add a method: its command and outcome here, the statement in `store/src/sql/<noun>.rs`, a contract test.
 
 pub mod api_clients;
+pub mod audit;
 pub mod challenges;
 pub mod devices;
 pub mod enrollments;
@@ -20,6 +21,7 @@ pub mod system;
 pub mod tenants;
 pub mod test_pushes;
 pub mod users;
+pub mod webhooks;
 
 /// What can go wrong with the store itself. "Not found" is an outcome, not an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +45,23 @@ pub enum StoreError {
     /// The command's API key, client or tenant has been revoked: nothing was changed.
     #[error("the actor is no longer allowed")]
     ActorGone,
+    /// The command is a device's, and its tenant has been disabled: nothing was changed.
+    #[error("the tenant is disabled")]
+    TenantDisabled,
+    /// The tenant has as many as its operator allows: nothing was changed.
+    #[error("the tenant has as many {quota} as it may: {limit}")]
+    QuotaExceeded {
+        /// Of what.
+        quota: tenants::Quota,
+        /// How many it may have.
+        limit: u32,
+    },
 }
 
 /// A store: all ports at once.
 pub trait Store:
     api_clients::ApiClients
+    + audit::Audit
     + challenges::Challenges
     + devices::Devices
     + enrollments::Enrollments
@@ -59,11 +73,13 @@ pub trait Store:
     + tenants::Tenants
     + test_pushes::TestPushes
     + users::Users
+    + webhooks::Webhooks
 {
 }
 
 impl<T> Store for T where
     T: api_clients::ApiClients
+        + audit::Audit
         + challenges::Challenges
         + devices::Devices
         + enrollments::Enrollments
@@ -75,6 +91,7 @@ impl<T> Store for T where
         + tenants::Tenants
         + test_pushes::TestPushes
         + users::Users
+        + webhooks::Webhooks
 {
 }
 

@@ -3,6 +3,7 @@
 //! Requests refuse unknown members and nulls; replies omit what is absent and may gain members.
 //! To add one: a struct in its noun's file, with units and shapes documented: OpenAPI is generated from it.
 
+pub mod api_clients;
 pub mod challenges;
 pub mod devices;
 pub mod enrollments;
@@ -10,7 +11,10 @@ pub mod events;
 pub mod meta;
 pub mod policy;
 pub mod reports;
+pub mod revocations;
+pub mod tenants;
 pub mod users;
+pub mod webhooks;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -23,7 +23,7 @@ pub(super) fn payloads(keys: &[WakeKey]) -> Vec<String> {
     let word = |key: &WakeKey| match key {
         WakeKey::Challenge(id) => Some(format!("c{}", id.as_uuid().simple())),
         WakeKey::Device(id) => Some(format!("d{}", id.as_uuid().simple())),
-        WakeKey::Outbox(_) => None,
+        WakeKey::Outbox(_) | WakeKey::Webhooks => None,
     };
     let words: Vec<_> = keys.iter().filter_map(word).collect();
     words.chunks(KEYS_PER_PAYLOAD).map(|words| words.join(",")).collect()

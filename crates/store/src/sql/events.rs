@@ -76,6 +76,7 @@ impl Tx<'_> {
             return Ok(());
         }
         let notices = ring::notices(&events);
+        let told = super::webhooks::parameter(&events);
         let row = |event: Event| {
             json!({
                 "r_id": rows::id(event.id),
@@ -96,6 +97,7 @@ impl Tx<'_> {
         let parameter = rows::to_parameter(EVENTS, events.into_iter().map(row).collect());
         let statements = self.statements();
         self.execute(query(&statements.events.insert_events).bind(parameter)).await?;
+        self.queue_webhook_deliveries(told).await?;
         self.ring(&notices).await
     }
 }
@@ -137,6 +139,12 @@ impl Plain for PositionEvents {
             .bind(self.tenant_id.as_uuid())
             .bind(head.saturating_add_unsigned(count));
         tx.execute(advance).await?;
+        // What has a position waits to be sealed.
+        let wait = "-- await_seal
+            INSERT INTO audit_heads (tenant_id, positioned) VALUES ($1, $2)
+            ON CONFLICT (tenant_id) DO UPDATE SET positioned = excluded.positioned";
+        let wait = query(wait).bind(self.tenant_id.as_uuid()).bind(head.saturating_add_unsigned(count));
+        tx.execute(wait).await?;
         Ok(Outcome::Commit(count))
     }
 }
@@ -189,7 +197,8 @@ impl Events for Database {
     }
 }
 
-fn record(row: &Row) -> Result<EventRecord, StoreError> {
+/// An event with its position.
+pub(super) fn record(row: &Row) -> Result<EventRecord, StoreError> {
     let row = Columns::new("events", row);
     Ok(EventRecord {
         id: row.id("id")?,

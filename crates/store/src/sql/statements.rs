@@ -1,11 +1,15 @@
 //! All statements that are put together from the dialect's pieces: made once, when the store is opened.
 //! (A statement that is the same on both databases is a literal where it is used.)
 
-use super::{api_clients, challenges, devices, events, locks, notifications, retention, tenants, test_pushes, users};
+use super::{
+    api_clients, audit, challenges, devices, events, locks, notifications, retention, tenants, test_pushes, users,
+    webhooks,
+};
 
 /// One field per file that has such statements.
 pub(super) struct Statements {
     pub(super) api_clients: api_clients::Statements,
+    pub(super) audit: audit::Statements,
     pub(super) challenges: challenges::Statements,
     pub(super) devices: devices::Statements,
     pub(super) events: events::Statements,
@@ -15,12 +19,14 @@ pub(super) struct Statements {
     pub(super) tenants: tenants::Statements,
     pub(super) test_pushes: test_pushes::Statements,
     pub(super) users: users::Statements,
+    pub(super) webhooks: webhooks::Statements,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
             api_clients: api_clients::Statements::new(),
+            audit: audit::Statements::new(),
             challenges: challenges::Statements::new(),
             devices: devices::Statements::new(),
             events: events::Statements::new(),
@@ -30,6 +36,7 @@ impl Statements {
             tenants: tenants::Statements::new(),
             test_pushes: test_pushes::Statements::new(),
             users: users::Statements::new(),
+            webhooks: webhooks::Statements::new(),
         }
     }
 }

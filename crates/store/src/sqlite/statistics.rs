@@ -18,6 +18,7 @@ use super::{Connection, Query};
 const STATISTICS: &[(&str, &str, &str)] = &[
     ("tenants", "sqlite_autoindex_tenants_1", "1000 1"),
     ("tenants", "sqlite_autoindex_tenants_2", "1000 1"),
+    ("tenants", "tenants_with_settings", "100 1"),
     ("api_clients", "sqlite_autoindex_api_clients_1", "10000 1"),
     ("api_clients", "api_clients_by_tenant", "10000 10 1"),
     ("api_keys", "sqlite_autoindex_api_keys_1", "10000 1"),
@@ -35,8 +36,10 @@ const STATISTICS: &[(&str, &str, &str)] = &[
     ("enrollments", "sqlite_autoindex_enrollments_2", "1000000 1"),
     ("enrollments", "enrollments_due", "10000 10"),
     ("enrollments", "enrollments_by_user", "1000000 2"),
+    ("enrollments", "enrollments_by_tenant", "1000000 100000 1"),
     ("replies", "sqlite_autoindex_replies_1", "100000 1"),
     ("replies", "replies_by_expiry", "100000 10"),
+    ("replies", "replies_by_user", "100000 2"),
     ("push_update_jtis", "sqlite_autoindex_push_update_jtis_1", "100000 2 1"),
     ("push_update_jtis", "push_update_jtis_by_expiry", "100000 10"),
     ("challenges", "sqlite_autoindex_challenges_1", "10000000 1"),
@@ -58,10 +61,19 @@ const STATISTICS: &[(&str, &str, &str)] = &[
     ("test_pushes", "test_pushes_by_age", "10000 10"),
     ("idempotency_keys", "sqlite_autoindex_idempotency_keys_1", "1000000 100000 1"),
     ("idempotency_keys", "idempotency_keys_by_expiry", "1000000 10"),
+    ("audit_heads", "sqlite_autoindex_audit_heads_1", "1000 1"),
+    ("audit_heads", "audit_heads_unsealed", "1000 1"),
+    ("audit_tiles", "sqlite_autoindex_audit_tiles_1", "100000 10000 5000 1"),
     ("events", "sqlite_autoindex_events_1", "20000000 1"),
     ("events", "events_by_position", "20000000 2000000 1"),
     ("events", "events_without_position", "100000 50000 10 1"),
     ("events", "events_of_user", "1000000 10 2"),
+    ("webhooks", "sqlite_autoindex_webhooks_1", "5000 1"),
+    ("webhooks", "webhooks_by_tenant", "5000 2 1"),
+    ("webhook_deliveries", "sqlite_autoindex_webhook_deliveries_1", "5000000 1000 1"),
+    ("webhook_deliveries", "webhook_deliveries_due", "100000 20 2 1"),
+    ("webhook_deliveries", "webhook_deliveries_by_status", "5000000 1000 500 1"),
+    ("webhook_deliveries", "webhook_deliveries_by_age", "5000000 10"),
 ];
 
 /// Puts them in the place of whatever is there. Connections that are open already go on with what they have read.

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "in a test a panic is the report")]
 
 mod api_clients;
+mod audit;
 mod challenges;
 mod devices;
 mod enrollments;
@@ -19,4 +20,5 @@ mod system;
 mod tenants;
 mod test_pushes;
 mod users;
+mod webhooks;
 mod world;

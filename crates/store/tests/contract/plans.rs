@@ -38,6 +38,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("tenants", "sorts", "the same"),
     ("api_clients", "reads an organisation's api_clients", "an operator's list of one organisation's few clients"),
     ("notices", "sorts", "what happened to one person's registrations in 30 days, sign-ins left out"),
+    ("queue_webhook_deliveries", "reads an organisation's webhooks", "at most ten, or as many as the operator says"),
 ];
 
 /// On SQLite nobody locks rows: a transaction that writes is alone.

@@ -4,7 +4,8 @@
 use crate::kit::Database;
 
 /// Tables that do not grow with use, so that they may be read as a whole.
-pub(crate) const SMALL: [&str; 5] = ["installation", "leases", "_sqlx_migrations", "sqlite_master", "sqlite_stat1"];
+pub(crate) const SMALL: [&str; 6] =
+    ["installation", "leases", "erasures", "_sqlx_migrations", "sqlite_master", "sqlite_stat1"];
 
 /// Rows are numbered; `n` is the number.
 struct Table {
@@ -225,6 +226,26 @@ const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "audit_heads",
+        rows: 4_000,
+        columns: &[
+            ("tenant_id", Id("n")),
+            ("positioned", As("n")),
+            ("size", As("CASE WHEN n % 200 = 0 THEN n - 1 ELSE n END")),
+            ("checkpoint", LONG),
+        ],
+    },
+    Table {
+        name: "audit_tiles",
+        rows: 30_000,
+        columns: &[
+            ("tenant_id", Id("1 + n % 4000")),
+            ("level", As("0")),
+            ("tile", As("n / 4000")),
+            ("hashes", Bytes("n")),
+        ],
+    },
+    Table {
         name: "push_health",
         rows: 40_000,
         columns: &[("device_id", Id("n")), ("tenant_id", TENANT), ("pulled_at", TIME)],
@@ -240,6 +261,36 @@ const TABLES: &[Table] = &[
             ("state", As("'delivered'")),
             ("created_at", TIME),
             ("updated_at", TIME),
+        ],
+    },
+    Table {
+        name: "webhooks",
+        rows: 8_000,
+        columns: &[
+            ("id", Id("n")),
+            ("tenant_id", Id("1 + n % 4000")),
+            ("url", LONG),
+            ("events", As("' * '")),
+            ("status", As("'enabled'")),
+            ("secret_generation", As("1")),
+            ("seal", LONG),
+            ("created_at", TIME),
+        ],
+    },
+    Table {
+        name: "webhook_deliveries",
+        rows: 80_000,
+        columns: &[
+            ("webhook_id", Id("1 + n % 8000")),
+            ("message_id", Id("n")),
+            ("tenant_id", Id("1 + n % 4000")),
+            ("kind", As("'challenge.approved'")),
+            ("status", As("CASE WHEN n % 200 = 0 THEN 'pending' ELSE 'delivered' END")),
+            ("due_at", TIME),
+            ("queued_at", TIME),
+            ("tries", As("1")),
+            ("attempts", As("'[]'")),
+            ("kept_until", TIME),
         ],
     },
 ];

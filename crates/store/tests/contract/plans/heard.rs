@@ -26,6 +26,8 @@ const TOUR: &[&str] = &[
     "api_clients::a_client_has_two_live_keys_of_a_sort_however_many_nodes_add_them",
     "api_clients::a_proof_is_spent_once_on_whatever_node_until_it_is_forgotten",
     "api_clients::a_revoked_clients_key_is_refused_on_every_node",
+    "api_clients::change::",
+    "audit::",
     "challenges::budget::an_idempotency_key_stands_for_the_reply_that_was_given",
     "challenges::close::a_challenge_expires_at_its_end_and_not_before",
     "challenges::code::",
@@ -39,6 +41,11 @@ const TOUR: &[&str] = &[
     "devices::another_tenants_device_is_not_found",
     "devices::the_standing_of_active_devices_is_read_by_key",
     "devices::dispute::a_disputed_device_is_suspended_with_all_that_follows",
+    "devices::many::a_device_gets_another_name_until_it_is_revoked",
+    "devices::many::a_registration_takes_the_place_of_the_former_one_when_it_becomes_active",
+    "devices::many::all_devices_of_a_user_are_revoked_with_their_enrollments_and_challenges",
+    "devices::many::devices_are_found_by_installation_app_and_time",
+    "devices::rotation::a_rotation_names_the_key_and_the_binding_that_are_current",
     "devices::push::only_the_current_key_of_a_live_device_updates",
     "enrollments::a_ticket_says_whose_it_is_in_every_state",
     "enrollments::guard::an_approval_lets_one_in_as_long_as_its_device_is_active",
@@ -59,6 +66,8 @@ const TOUR: &[&str] = &[
     "test_pushes::a_test_that_was_not_sent_ends_with_its_time_or_its_device",
     "test_pushes::what_came_of_a_test_is_forgotten_after_a_week",
     "users::another_tenants_user_is_not_found",
+    "users::erasure::",
+    "webhooks::",
 ];
 
 /// By database (`sqlite`, `postgres`), by name, the texts.

@@ -1,0 +1,64 @@
+//! `POST /v1/webhooks/{id}/rotate-secret` (protocol 13).
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::{
+    event::EventKind,
+    ports::webhooks::{ChangeWebhook, WebhookTarget},
+    text::Checker,
+    webhook::{MAX_OVERLAP_SECONDS, USUAL_OVERLAP_SECONDS},
+};
+use countersign_proto::api::webhooks::{RotateWebhookSecret as Request, WebhookWithSecret};
+
+use super::{change, parse, show_with_secret};
+use crate::{
+    http::{
+        access::ApiCaller,
+        body::StrictJson,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
+    telling::seal,
+};
+
+/// Gives a webhook another secret and key. The ones before go on signing beside them for a while; older ones no more.
+#[utoipa::path(post, path = "/v1/webhooks/{id}/rotate-secret", tag = "webhooks", request_body = Request,
+    params(("id" = String, Path)),
+    responses((status = 200, description = "The webhook, with its new secret", body = WebhookWithSecret)))]
+#[tracing::instrument(name = "http.webhooks.rotate_secret", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictJson { value: request, .. }: StrictJson<Request>,
+) -> ApiResult<Json<WebhookWithSecret>> {
+    let id = parse(&id)?;
+    super::find(&app, &caller, id).await?;
+    let mut checker = Checker::default();
+    let overlap = request.overlap_seconds.unwrap_or(USUAL_OVERLAP_SECONDS);
+    let overlap = checker.range("/overlap_seconds", overlap, 0, MAX_OVERLAP_SECONDS);
+    checker.finish().map_err(ApiError::invalid_members)?;
+    let now = app.now();
+    let record = change(&app, &caller, id, |record| {
+        let target = WebhookTarget {
+            secret_generation: record.target.secret_generation.saturating_add(1),
+            previous_until: (overlap > 0).then(|| now.plus_seconds(overlap)),
+            ..record.target.clone()
+        };
+        Ok(Some(ChangeWebhook {
+            stamp: caller.stamp(&app, now),
+            id,
+            expected_version: record.version,
+            target: seal(&app.keys, record.tenant_id, id, target),
+            description: record.description.clone(),
+            status: record.status,
+            kind: EventKind::WebhookSecretRotated,
+            changed: Vec::new(),
+        }))
+    });
+    Ok(Json(show_with_secret(&app, record.await?)?))
+}

@@ -1,0 +1,329 @@
+//! Tells webhooks: leases what is due, sends it, stores what came of it.
+//!
+//! Woken by the commit that queued a message on this node, and looks once a second by itself: what another node's crash
+//! left behind is sent after its lease. At least once: whoever dies between the send and the verdict lets it be sent
+//! again, under the same id. One address has at most four messages in flight on a node, one at which everything fails has
+//! one, and all of those together a quarter of the room: whoever is slow, dead or a trap keeps nobody else waiting. No
+//! network call inside a transaction, and never a decision here: a sign-in does not depend on this.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use countersign_core::{
+    actor::{Actor, Stamp},
+    ports::{
+        StoreError,
+        webhooks::{ClaimDeliveries, Content, DeliveryVerdict, DueWebhook, FinishDelivery, LeasedDelivery},
+    },
+    webhook::{Attempt, DisabledReason, FAILING_SECONDS, Failed, is_urgent, next_attempt},
+};
+use countersign_proto::{ids::WebhookId, timestamp::Timestamp};
+use countersign_push::{WEBHOOK_TIMEOUT, WebhookOutcome};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::{
+    http::state::App,
+    shutdown::Stopping,
+    telling::{self, Hindrance},
+};
+
+/// Longer than a message takes, with time to make it and to store its verdict.
+const LEASE_SECONDS: i64 = 25;
+/// What is left of a lease for storing the verdict.
+const STORING_MILLIS: i64 = 3_000;
+/// Messages to one address in flight.
+const PER_WEBHOOK: u32 = 4;
+/// Messages to one address at which everything fails.
+const PER_FAILING: u32 = 1;
+/// Messages in flight.
+const ROOM: usize = 256;
+/// Of these, to addresses at which everything fails.
+const ROOM_FOR_FAILING: usize = 64;
+/// Addresses that are looked at in one statement, and leased for in one transaction.
+const LISTED: u32 = 64;
+/// Messages to a deleted address that are dropped in one transaction.
+const DROPPED: u32 = 500;
+
+/// Tells webhooks until the server stops; then waits for what is in flight, which its leases bound.
+pub async fn run(app: Arc<App>, mut stopping: Stopping) {
+    let mut queued = app.outbox.queued_for_webhooks();
+    let mut flights = Flights::default();
+    loop {
+        // Seen before the claim: what is queued after it is news.
+        queued.mark_unchanged();
+        if !stopping.has_begun()
+            && let Err(error) = fill(&app, &mut flights).await
+        {
+            tracing::warn!(%error, "messages to webhooks cannot be leased");
+        }
+        tokio::select! {
+            _ = queued.changed() => {}
+            () = app.clock.sleep_until(app.now().plus_seconds(1)) => {}
+            () = flights.until_one_lands(), if !flights.is_empty() => {}
+            () = stopping.begun() => break,
+        }
+        store(&app, flights.landed()).await;
+    }
+    while !flights.is_empty() {
+        flights.until_one_lands().await;
+        store(&app, flights.landed()).await;
+    }
+}
+
+/// Sends everything that is due now, and what becomes due by that; returns how much that was.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn round(app: &Arc<App>) -> Result<usize, StoreError> {
+    let mut flights = Flights::default();
+    let mut sent = 0;
+    loop {
+        sent += fill(app, &mut flights).await?;
+        if flights.is_empty() {
+            return Ok(sent);
+        }
+        flights.until_one_lands().await;
+        store(app, flights.landed()).await;
+    }
+}
+
+/// What is on its way from this node.
+#[derive(Default)]
+struct Flights {
+    tasks: JoinSet<FinishDelivery>,
+    by_task: HashMap<Id, (WebhookId, bool)>,
+    by_webhook: HashMap<WebhookId, u32>,
+    failing: usize,
+    landed: Vec<FinishDelivery>,
+    /// Where there was no room any more: the next look begins behind it, so that everybody has a turn.
+    last_served: Option<WebhookId>,
+}
+
+impl Flights {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// How many more of this webhook may leave.
+    fn room(&self, due: &DueWebhook) -> u32 {
+        let bound = if due.is_failing { PER_FAILING } else { PER_WEBHOOK };
+        bound.saturating_sub(self.by_webhook.get(&due.id).copied().unwrap_or(0))
+    }
+
+    fn start(&mut self, app: &Arc<App>, leased: LeasedDelivery) {
+        let (id, is_failing) = (leased.webhook.id, leased.webhook.failing_since.is_some());
+        let task = self.tasks.spawn(deliver(Arc::clone(app), leased));
+        self.by_task.insert(task.id(), (id, is_failing));
+        *self.by_webhook.entry(id).or_default() += 1;
+        self.failing += usize::from(is_failing);
+    }
+
+    /// Waits until a message has landed; with none on its way for ever. May be dropped while it waits.
+    async fn until_one_lands(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(joined) => self.land(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// All that have landed by now.
+    fn landed(&mut self) -> Vec<FinishDelivery> {
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            self.land(joined);
+        }
+        std::mem::take(&mut self.landed)
+    }
+
+    fn land(&mut self, joined: Result<(Id, FinishDelivery), JoinError>) {
+        let task = match joined {
+            Ok((task, finished)) => {
+                self.landed.push(finished);
+                task
+            }
+            Err(error) => {
+                // Its lease brings it back.
+                tracing::error!(%error, "a message to a webhook ended in a bug");
+                error.id()
+            }
+        };
+        let Some((id, is_failing)) = self.by_task.remove(&task) else { return };
+        self.failing -= usize::from(is_failing);
+        if let Some(count) = self.by_webhook.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_webhook.remove(&id);
+            }
+        }
+    }
+}
+
+/// Leases and starts as much as there is room for; returns how much that was.
+async fn fill(app: &Arc<App>, flights: &mut Flights) -> Result<usize, StoreError> {
+    let mut started = 0;
+    // Those behind the last one that was served, then all: whoever has been served has less room, or none.
+    for begin in [flights.last_served.take(), None] {
+        let mut after = begin;
+        loop {
+            let due = app.store.due_webhooks(app.now(), after, LISTED).await?;
+            drop_orphans(app, &due).await?;
+            let wanted = wanted(flights, &due);
+            if !wanted.is_empty() {
+                let leased = claim(app, wanted).await?;
+                started += leased.len();
+                leased.into_iter().for_each(|leased| flights.start(app, leased));
+            }
+            let is_all = due.len() < LISTED as usize;
+            after = due.last().map(|due| due.id);
+            if flights.tasks.len() >= ROOM {
+                flights.last_served = after;
+                return Ok(started);
+            }
+            if is_all {
+                break;
+            }
+        }
+        if begin.is_none() {
+            break;
+        }
+    }
+    Ok(started)
+}
+
+/// How many messages of which webhooks may leave now.
+fn wanted(flights: &Flights, due: &[DueWebhook]) -> Vec<(WebhookId, u32)> {
+    let mut left = u32::try_from(ROOM.saturating_sub(flights.tasks.len())).unwrap_or(0);
+    let mut left_for_failing = u32::try_from(ROOM_FOR_FAILING.saturating_sub(flights.failing)).unwrap_or(0);
+    let mut wanted = Vec::new();
+    for due in due.iter().filter(|due| !due.is_gone) {
+        let bound = if due.is_failing { left.min(left_for_failing) } else { left };
+        let count = flights.room(due).min(bound);
+        if count > 0 {
+            left -= count;
+            left_for_failing -= if due.is_failing { count } else { 0 };
+            wanted.push((due.id, count));
+        }
+    }
+    wanted
+}
+
+async fn drop_orphans(app: &App, due: &[DueWebhook]) -> Result<(), StoreError> {
+    for due in due.iter().filter(|due| due.is_gone) {
+        app.store.drop_webhook_deliveries(due.id, DROPPED).await?;
+    }
+    Ok(())
+}
+
+async fn claim(app: &App, webhooks: Vec<(WebhookId, u32)>) -> Result<Vec<LeasedDelivery>, StoreError> {
+    let now = app.now();
+    let command = ClaimDeliveries { lease: app.new_id(now), now, lease_seconds: LEASE_SECONDS, webhooks };
+    app.store.claim_webhook_deliveries(command).await
+}
+
+async fn store(app: &App, finished: Vec<FinishDelivery>) {
+    if finished.is_empty() {
+        return;
+    }
+    let count = finished.len();
+    if let Err(error) = app.store.finish_webhook_deliveries(finished).await {
+        // Sent again after their leases, under the same ids.
+        tracing::warn!(count, %error, "what became of messages to webhooks could not be stored");
+    }
+}
+
+/// What an attempt came to, before it is known what follows.
+struct Tried {
+    outcome: WebhookOutcome,
+    status_code: Option<u16>,
+    /// Nothing was sent, and never will be.
+    is_final: bool,
+    was_sent: bool,
+}
+
+/// Sends one message.
+async fn deliver(app: Arc<App>, leased: LeasedDelivery) -> FinishDelivery {
+    let begun = app.now();
+    let tried = attempt(&app, &leased, begun).await;
+    let at = app.now();
+    measure(&tried, begun, at);
+    let number = leased.attempts.last().map_or(0, |attempt| attempt.number).saturating_add(1);
+    let error = match tried.outcome {
+        WebhookOutcome::Failed { reason, .. } => Some(reason.to_owned()),
+        WebhookOutcome::Gone => Some("gone".to_owned()),
+        WebhookOutcome::Delivered => None,
+    };
+    let duration_millis = at.millis_since(begun);
+    let attempt = Attempt { number, at: begun, duration_millis, status_code: tried.status_code, error };
+    let verdict = verdict(&app, &leased, &tried, at);
+    let disable = disable(&app, &leased, &tried, at);
+    FinishDelivery { leased, attempt, verdict, was_sent: tried.was_sent, disable, at }
+}
+
+async fn attempt(app: &App, leased: &LeasedDelivery, now: Timestamp) -> Tried {
+    let failed = |reason| WebhookOutcome::Failed { retry_after_millis: None, reason, was_asked: false };
+    let message = match telling::prepare(app, leased, now).await {
+        Ok(message) => message,
+        Err(hindrance) => {
+            let (reason, is_final) = match hindrance {
+                Hindrance::Now(reason) => (reason, false),
+                Hindrance::Ever(reason) => (reason, true),
+            };
+            return Tried { outcome: failed(reason), status_code: None, is_final, was_sent: false };
+        }
+    };
+    let left = leased.leased_until.plus_millis(-STORING_MILLIS).millis_since(app.now());
+    let limit = Duration::from_millis(left).min(WEBHOOK_TIMEOUT);
+    if limit.is_zero() {
+        // Too late for this lease: somebody else's turn may have begun.
+        return Tried { outcome: failed("lease-over"), status_code: None, is_final: false, was_sent: false };
+    }
+    let report = app.webhooks.send(message, limit).await;
+    let was_sent = !matches!(report.outcome, WebhookOutcome::Failed { was_asked: false, .. });
+    Tried { outcome: report.outcome, status_code: report.status_code, is_final: false, was_sent }
+}
+
+fn verdict(app: &App, leased: &LeasedDelivery, tried: &Tried, at: Timestamp) -> DeliveryVerdict {
+    let retry_after_millis = match tried.outcome {
+        WebhookOutcome::Delivered => return DeliveryVerdict::Delivered,
+        WebhookOutcome::Gone => return DeliveryVerdict::Failed,
+        WebhookOutcome::Failed { .. } if tried.is_final => return DeliveryVerdict::Failed,
+        WebhookOutcome::Failed { retry_after_millis, .. } => retry_after_millis,
+    };
+    let is_urgent = matches!(&leased.content, Content::Event { event, .. } if is_urgent(event.kind));
+    let failed = Failed { is_urgent, tries: leased.tries, queued_at: leased.queued_at, retry_after_millis };
+    next_attempt(failed, at, app.entropy.as_ref()).map_or(DeliveryVerdict::Failed, DeliveryVerdict::RetryAt)
+}
+
+/// Whether the address is to be told nothing from now on.
+fn disable(app: &App, leased: &LeasedDelivery, tried: &Tried, at: Timestamp) -> Option<(Stamp, DisabledReason)> {
+    let has_failed_for_long =
+        || leased.webhook.failing_since.is_some_and(|since| at >= since.plus_seconds(FAILING_SECONDS));
+    let reason = match tried.outcome {
+        WebhookOutcome::Gone => DisabledReason::Gone,
+        WebhookOutcome::Failed { .. } if tried.was_sent && has_failed_for_long() => DisabledReason::Failing,
+        WebhookOutcome::Delivered | WebhookOutcome::Failed { .. } => return None,
+    };
+    Some((app.stamp(Actor::System, leased.webhook.tenant_id, "webhooks", at), reason))
+}
+
+fn measure(tried: &Tried, begun: Timestamp, at: Timestamp) {
+    let outcome = match tried.outcome {
+        WebhookOutcome::Delivered => "delivered",
+        WebhookOutcome::Gone => "gone",
+        WebhookOutcome::Failed { .. } if tried.was_sent => "failed",
+        WebhookOutcome::Failed { .. } => "not_sent",
+    };
+    metrics::counter!("countersign_webhook_attempts_total", "outcome" => outcome).increment(1);
+    if tried.was_sent {
+        metrics::histogram!("countersign_webhook_seconds").record(at.seconds_since(begun));
+    }
+}
+
+/// How long the message has been due that has been for longest.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn measure_age(app: &App) -> Result<(), StoreError> {
+    let now = app.now();
+    let due_at = app.store.oldest_due_webhook_delivery(now).await?;
+    metrics::gauge!("countersign_webhook_age_seconds").set(due_at.map_or(0.0, |due_at| now.seconds_since(due_at)));
+    Ok(())
+}

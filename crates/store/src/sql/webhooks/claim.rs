@@ -1,0 +1,189 @@
+//! Leasing: so many messages of each webhook, never more, whoever else waits.
+//!
+//! A lease is a token and an end. Leasing moves `due_at` to the lease's end: a message whose worker died is due again by
+//! itself. What it says is read here, in the same transaction; a challenge is read, and proven, when it is sent.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use countersign_core::{
+    event::Subjects,
+    ports::{
+        StoreError,
+        webhooks::{ChallengeState, ClaimDeliveries, Content, EventContent, LeasedDelivery},
+    },
+};
+use countersign_proto::ids::{ChallengeId, EventId, WebhookDeliveryId, WebhookId};
+use serde_json::json;
+
+use super::{
+    super::{Columns, Outcome, Plain, Tx, dialect, query},
+    read,
+};
+use crate::{
+    failure::Failure,
+    rows::{self, Type},
+    statement::Statement,
+};
+
+const CLAIMED: &rows::Columns = &[("r_webhook_id", Type::Id), ("r_message_id", Type::Id)];
+
+/// See the module.
+pub(super) struct Statements {
+    claim_webhook_deliveries: Statement,
+    leased_webhook_deliveries: Statement,
+}
+
+impl Statements {
+    pub(super) fn new() -> Self {
+        Self {
+            claim_webhook_deliveries: Statement::new(format!(
+                "-- claim_webhook_deliveries
+                UPDATE webhook_deliveries SET lease = $1, leased_until = $2, due_at = $2, tries = tries + 1
+                WHERE webhook_id = $4 AND message_id IN (
+                    SELECT webhook_deliveries.message_id FROM webhook_deliveries
+                    WHERE webhook_deliveries.webhook_id = $4 AND webhook_deliveries.status = 'pending'
+                      AND webhook_deliveries.due_at <= $3
+                    ORDER BY webhook_deliveries.due_at, webhook_deliveries.message_id LIMIT $5 {lock})
+                  AND EXISTS (SELECT 1 FROM webhooks WHERE webhooks.id = $4 AND webhooks.status = 'enabled')
+                RETURNING webhook_id, message_id",
+                lock = dialect::locking("FOR UPDATE OF webhook_deliveries SKIP LOCKED"),
+            )),
+            leased_webhook_deliveries: Statement::new(format!(
+                "-- leased_webhook_deliveries
+                SELECT webhook_deliveries.message_id AS message_id, webhook_deliveries.kind AS kind,
+                    webhook_deliveries.queued_at AS queued_at, webhook_deliveries.tries AS tries,
+                    webhook_deliveries.attempts AS attempts, webhook_deliveries.leased_until AS leased_until,
+                    {webhook},
+                    tenants.disabled_at AS disabled_at,
+                    events.id AS event_id, events.kind AS event_kind, events.actor_kind AS actor_kind,
+                    events.actor_id AS actor_id, events.user_id AS user_id, events.device_id AS device_id,
+                    events.challenge_id AS challenge_id, events.enrollment_id AS enrollment_id,
+                    events.api_client_id AS api_client_id, events.request_id AS request_id, events.at AS at,
+                    events.body AS body,
+                    challenges.id AS found_challenge_id,
+                    COALESCE(challenges.erased_at, users.erased_at) AS erased_at
+                FROM {claimed} CROSS JOIN webhook_deliveries CROSS JOIN webhooks CROSS JOIN tenants
+                LEFT JOIN events ON events.id = webhook_deliveries.message_id
+                    AND events.tenant_id = webhook_deliveries.tenant_id
+                LEFT JOIN challenges ON challenges.id = events.challenge_id
+                    AND challenges.tenant_id = events.tenant_id
+                LEFT JOIN users ON users.id = challenges.user_id
+                WHERE webhook_deliveries.webhook_id = r_webhook_id AND webhook_deliveries.message_id = r_message_id
+                  AND webhook_deliveries.lease = $2
+                  AND webhooks.id = r_webhook_id AND webhooks.tenant_id = webhook_deliveries.tenant_id
+                  AND tenants.id = webhooks.tenant_id",
+                webhook = read::COLUMNS
+                    .split(',')
+                    .map(|column| format!("webhooks.{0} AS {0}", column.trim()))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                claimed = dialect::row_source(1, CLAIMED),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Plain for ClaimDeliveries {
+    type Reply = Vec<LeasedDelivery>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Vec<LeasedDelivery>>, Failure> {
+        let statements = tx.statements();
+        let leased_until = self.now.plus_seconds(self.lease_seconds);
+        let mut claimed = Vec::new();
+        for (webhook_id, limit) in &self.webhooks {
+            let claim = query(&statements.webhooks.claim.claim_webhook_deliveries)
+                .bind(self.lease.as_uuid())
+                .bind(leased_until.as_millis())
+                .bind(self.now.as_millis())
+                .bind(webhook_id.as_uuid())
+                .bind(i64::from(*limit));
+            for row in &tx.fetch_all(claim).await? {
+                let row = Columns::new("webhook_deliveries", row);
+                let (webhook_id, message_id): (WebhookId, WebhookDeliveryId) =
+                    (row.id("webhook_id")?, row.id("message_id")?);
+                claimed.push(json!({"r_webhook_id": rows::id(webhook_id), "r_message_id": rows::id(message_id)}));
+            }
+        }
+        if claimed.is_empty() {
+            return Ok(Outcome::Rollback(Vec::new()));
+        }
+        let leased = query(&statements.webhooks.claim.leased_webhook_deliveries)
+            .bind(rows::to_parameter(CLAIMED, claimed))
+            .bind(self.lease.as_uuid());
+        let mut deliveries = Vec::new();
+        for row in &tx.fetch_all(leased).await? {
+            deliveries.push(delivery(&Columns::new("webhook_deliveries", row), self)?);
+        }
+        in_turns(&mut deliveries);
+        Ok(Outcome::Commit(deliveries))
+    }
+
+    fn finds_itself(&self) -> bool {
+        // What a lost COMMIT has leased comes back with the leases' end.
+        true
+    }
+}
+
+/// The first of each webhook before the second of any.
+fn in_turns(deliveries: &mut [LeasedDelivery]) {
+    deliveries.sort_by_key(|delivery| (delivery.queued_at, delivery.id.as_uuid()));
+    let mut seen: HashMap<WebhookId, u32> = HashMap::new();
+    let turns: HashMap<_, _> = deliveries
+        .iter()
+        .map(|delivery| {
+            let turn = seen.entry(delivery.webhook.id).or_default();
+            *turn += 1;
+            ((delivery.webhook.id, delivery.id), *turn)
+        })
+        .collect();
+    deliveries.sort_by_key(|delivery| turns.get(&(delivery.webhook.id, delivery.id)).copied());
+}
+
+fn delivery(row: &Columns<'_>, command: &ClaimDeliveries) -> Result<LeasedDelivery, StoreError> {
+    Ok(LeasedDelivery {
+        id: row.id("message_id")?,
+        webhook: read::webhook_of(row)?,
+        content: content(row)?,
+        queued_at: row.time("queued_at")?,
+        tries: row.count("tries")?,
+        attempts: row.json("attempts")?,
+        lease: command.lease,
+        leased_until: row.time("leased_until")?,
+    })
+}
+
+fn content(row: &Columns<'_>) -> Result<Content, StoreError> {
+    let Some(told) = read::kind(row, "kind")? else { return Ok(Content::Test) };
+    let event_id: Option<EventId> = row.optional_id("event_id")?;
+    let Some(id) = event_id else { return Ok(Content::Missing) };
+    let kind = read::kind(row, "event_kind")?;
+    // The kind says what an address may be told: a message that claims another one than its event is not ours.
+    let Some(kind) = kind.filter(|kind| *kind == told) else { return Ok(Content::Missing) };
+    let challenge_id: Option<ChallengeId> = row.optional_id("found_challenge_id")?;
+    let is_disabled = row.optional_time("disabled_at")?.is_some();
+    let is_erased = row.optional_time("erased_at")?.is_some();
+    let challenge = match challenge_id.filter(|_| !is_erased) {
+        None => ChallengeState::Gone,
+        Some(_) if is_disabled => ChallengeState::TenantDisabled,
+        Some(challenge_id) => ChallengeState::There(challenge_id),
+    };
+    let event = EventContent {
+        id,
+        kind,
+        actor_kind: row.text("actor_kind")?,
+        actor_id: row.optional_text("actor_id")?,
+        subjects: Subjects {
+            user_id: row.optional_id("user_id")?,
+            device_id: row.optional_id("device_id")?,
+            challenge_id: row.optional_id("challenge_id")?,
+            enrollment_id: row.optional_id("enrollment_id")?,
+            api_client_id: row.optional_id("api_client_id")?,
+        },
+        request_id: row.text("request_id")?,
+        at: row.time("at")?,
+        body: row.json("body")?,
+    };
+    Ok(Content::Event { event: Box::new(event), challenge })
+}

@@ -1,0 +1,284 @@
+//! Leases, verdicts, replays.
+
+use std::sync::Arc;
+
+use countersign_core::ports::webhooks::DueWebhook;
+
+use super::*;
+use crate::kit::{Wakes, options};
+
+/// A webhook that has so many messages to be told, of as many phones.
+async fn with_messages(world: &World, count: usize) -> WebhookRecord {
+    let webhook = world.webhook(&["device.added"]).await;
+    for number in 0..count {
+        world.phone(&format!("user-{}-{number}", webhook.id)).await;
+    }
+    webhook
+}
+
+#[tokio::test]
+async fn a_leased_message_says_what_happened() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let webhook = world.webhook(&["challenge.*"]).await;
+        let id = world.challenge(&[&phone]).await;
+        let leased = world.lease_messages(&webhook, 4, NOW).await;
+        let [leased] = leased.as_slice() else { panic!("{leased:?}") };
+        let Content::Event { event, challenge } = &leased.content else { panic!("{leased:?}") };
+        assert_eq!((event.kind, event.subjects.challenge_id), (EventKind::ChallengeCreated, Some(id)));
+        assert_eq!((event.id.as_uuid(), event.at), (leased.id.as_uuid(), NOW));
+        assert_eq!(*challenge, ChallengeState::There(id));
+        assert_eq!((&leased.webhook, leased.tries), (&webhook, 1));
+        assert_eq!(leased.leased_until, NOW.plus_seconds(LEASE_SECONDS));
+    }
+}
+
+#[tokio::test]
+async fn what_was_erased_or_is_of_a_disabled_tenant_is_said_to_be_so() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let webhook = world.webhook(&["challenge.*"]).await;
+        world.challenge(&[&phone]).await;
+        let state = async |now| match world.lease_messages(&webhook, 1, now).await.remove(0).content {
+            Content::Event { challenge, .. } => challenge,
+            other => panic!("{other:?}"),
+        };
+        world.database.tamper("UPDATE tenants SET disabled_at = 1").await;
+        assert_eq!(state(NOW).await, ChallengeState::TenantDisabled);
+        world.database.tamper("UPDATE users SET erased_at = 1").await;
+        assert_eq!(state(NOW.plus_seconds(100)).await, ChallengeState::Gone);
+        world.database.tamper("UPDATE users SET erased_at = NULL").await;
+        world.database.tamper("UPDATE challenges SET erased_at = 1").await;
+        assert_eq!(state(NOW.plus_seconds(200)).await, ChallengeState::Gone);
+        world.database.tamper("DELETE FROM challenges").await;
+        assert_eq!(state(NOW.plus_seconds(300)).await, ChallengeState::Gone);
+        world.database.tamper("UPDATE events SET kind = 'challenge.approved'").await;
+        let leased = world.lease_messages(&webhook, 1, NOW.plus_seconds(400)).await;
+        assert_eq!(leased[0].content, Content::Missing, "another event than the message was queued for");
+        world.database.tamper("DELETE FROM events").await;
+        let leased = world.lease_messages(&webhook, 1, NOW.plus_seconds(500)).await;
+        assert_eq!(leased[0].content, Content::Missing);
+    }
+}
+
+#[tokio::test]
+async fn a_stale_lease_cannot_finish() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 1).await;
+        let first = world.lease_messages(&webhook, 4, NOW).await.remove(0);
+        assert_eq!(world.lease_messages(&webhook, 4, NOW.plus_seconds(LEASE_SECONDS - 1)).await, [], "it is leased");
+        let later = NOW.plus_seconds(LEASE_SECONDS);
+        let second = world.lease_messages(&webhook, 4, later).await.remove(0);
+        assert_eq!((second.id, second.tries), (first.id, 2));
+        let stale = finished(&first, DeliveryVerdict::Failed, later);
+        assert_eq!(world.other.finish_webhook_deliveries(vec![stale]).await, Ok(0));
+        assert_eq!(world.deliveries(&webhook).await[0].status, DeliveryStatus::Pending);
+        let fresh = finished(&second, DeliveryVerdict::Delivered, later);
+        assert_eq!(world.other.finish_webhook_deliveries(vec![fresh.clone()]).await, Ok(1));
+        assert_eq!(world.store.finish_webhook_deliveries(vec![fresh]).await, Ok(0), "once");
+        let told = world.deliveries(&webhook).await;
+        assert_eq!((told[0].status, told[0].due_at), (DeliveryStatus::Delivered, None));
+        assert_eq!(told[0].attempts, [attempt(1)]);
+    }
+}
+
+#[tokio::test]
+async fn each_webhook_gets_its_share_however_much_another_has_waiting() {
+    for world in World::each().await {
+        let busy = with_messages(&world, 30).await;
+        let quiet = with_messages(&world, 1).await;
+        // The first one is told of the second one's phone, too.
+        let due = world.store.due_webhooks(NOW, None, 10).await.unwrap();
+        let due_now = |id| DueWebhook { id, is_failing: false, is_gone: false };
+        let mut ids = [busy.id, quiet.id];
+        ids.sort_by_key(|id| id.as_uuid());
+        assert_eq!(due, ids.map(due_now));
+        assert_eq!(world.store.due_webhooks(NOW, None, 1).await, Ok(vec![due_now(ids[0])]));
+        assert_eq!(world.store.due_webhooks(NOW, Some(ids[0]), 10).await, Ok(vec![due_now(ids[1])]));
+        assert_eq!(world.store.due_webhooks(NOW, Some(ids[1]), 10).await, Ok(vec![]));
+        assert_eq!(world.store.due_webhooks(NOW.plus_millis(-1), None, 10).await, Ok(vec![]));
+
+        let claim = world.claim_messages(&[(busy.id, 4), (quiet.id, 4)], NOW);
+        let leased = world.store.claim_webhook_deliveries(claim).await.unwrap();
+        let of = |webhook: &WebhookRecord| leased.iter().filter(|leased| leased.webhook.id == webhook.id).count();
+        assert_eq!((of(&busy), of(&quiet)), (4, 1));
+        assert!(leased[..2].iter().any(|leased| leased.webhook.id == quiet.id), "and has its turn");
+    }
+}
+
+#[tokio::test]
+async fn two_nodes_never_lease_the_same_message() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 12).await;
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            let claim = || world.claim_messages(&[(webhook.id, 2)], NOW);
+            let (one, other) = tokio::join!(
+                world.store.claim_webhook_deliveries(claim()),
+                world.other.claim_webhook_deliveries(claim())
+            );
+            for leased in one.unwrap().into_iter().chain(other.unwrap()) {
+                assert!(seen.insert(leased.id.as_uuid()), "{} is leased twice", leased.id);
+            }
+        }
+        assert_eq!(seen.len(), 12);
+    }
+}
+
+#[tokio::test]
+async fn an_address_fails_until_something_arrives_and_then_gets_what_waited() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 4).await;
+        let leased = world.lease_messages(&webhook, 4, NOW).await;
+        let hour = NOW.plus_seconds(3_600);
+        let fail = |leased: &LeasedDelivery| finished(leased, DeliveryVerdict::RetryAt(hour), NOW.plus_seconds(1));
+        world.store.finish_webhook_deliveries(leased.iter().map(fail).collect()).await.unwrap();
+        assert_eq!(world.webhook_now(&webhook).await.failing_since, Some(NOW.plus_seconds(1)));
+        assert_eq!(world.store.due_webhooks(NOW.plus_seconds(60), None, 10).await, Ok(vec![]));
+
+        let due = world.store.due_webhooks(hour, None, 10).await.unwrap();
+        assert!(due[0].is_failing);
+        let leased = world.lease_messages(&webhook, 2, hour).await;
+        let again = finished(&leased[0], DeliveryVerdict::RetryAt(hour.plus_seconds(7_200)), hour.plus_seconds(1));
+        world.store.finish_webhook_deliveries(vec![again]).await.unwrap();
+        let since = world.webhook_now(&webhook).await.failing_since;
+        assert_eq!(since, Some(NOW.plus_seconds(1)), "since when it fails does not move");
+        // It is back: nothing waits for its own time any more.
+        let back = hour.plus_seconds(2);
+        let arrived = finished(&leased[1], DeliveryVerdict::Delivered, back);
+        world.store.finish_webhook_deliveries(vec![arrived]).await.unwrap();
+        assert_eq!(world.webhook_now(&webhook).await.failing_since, None);
+        assert_eq!(world.lease_messages(&webhook, 10, back).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_says_nothing_of_the_address() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 1).await;
+        let leased = world.lease_messages(&webhook, 4, NOW).await.remove(0);
+        let finished = finished(&leased, DeliveryVerdict::RetryAt(NOW.plus_seconds(5)), NOW);
+        let finished = FinishDelivery { was_sent: false, ..finished };
+        world.store.finish_webhook_deliveries(vec![finished]).await.unwrap();
+        assert_eq!(world.webhook_now(&webhook).await.failing_since, None);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_gone_is_disabled_once_and_the_others_are_told() {
+    for world in World::each().await {
+        let witness = world.webhook(&["webhook.disabled"]).await;
+        let webhook = with_messages(&world, 3).await;
+        let leased = world.lease_messages(&webhook, 2, NOW).await;
+        let gone = |leased: &LeasedDelivery| FinishDelivery {
+            disable: Some((world.system_stamp(), DisabledReason::Gone)),
+            ..finished(leased, DeliveryVerdict::Failed, NOW)
+        };
+        world.store.finish_webhook_deliveries(leased.iter().map(gone).collect()).await.unwrap();
+        let now = world.webhook_now(&webhook).await;
+        assert_eq!(now.status, WebhookStatus::Disabled(DisabledReason::Gone));
+        assert_eq!(now.version, webhook.version + 1);
+        assert_eq!(world.told(&witness).await, ["webhook.disabled"]);
+        assert_eq!(world.lease_messages(&webhook, 4, NOW).await, []);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_has_been_replaced_meanwhile_is_not_disabled_for_the_old_one() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 1).await;
+        let leased = world.lease_messages(&webhook, 1, NOW).await.remove(0);
+        let mut moved = changed(&world, &webhook, WebhookStatus::Enabled);
+        moved.target.url = "https://new.example/".to_owned();
+        world.store.change_webhook(moved).await.unwrap();
+        let gone = FinishDelivery {
+            disable: Some((world.system_stamp(), DisabledReason::Gone)),
+            ..finished(&leased, DeliveryVerdict::Failed, NOW)
+        };
+        world.store.finish_webhook_deliveries(vec![gone]).await.unwrap();
+        assert_eq!(world.webhook_now(&webhook).await.status, WebhookStatus::Enabled);
+        assert_eq!(world.count(EventKind::WebhookDisabled).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_sent_again_by_wish_as_if_it_were_new() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 2).await;
+        let leased = world.lease_messages(&webhook, 2, NOW).await;
+        let on_its_way = &leased[1];
+        let delivered = finished(&leased[0], DeliveryVerdict::Delivered, NOW);
+        world.store.finish_webhook_deliveries(vec![delivered]).await.unwrap();
+
+        let stamp = || world.stamp_at(world.client, NOW.plus_seconds(100));
+        assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, leased[0].id).await, Ok(true));
+        assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, on_its_way.id).await, Ok(true));
+        assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, world.id()).await, Ok(false));
+        let told = world.store.webhook_delivery(world.tenant_id, webhook.id, leased[0].id).await.unwrap().unwrap();
+        assert_eq!((told.status, told.due_at), (DeliveryStatus::Pending, Some(NOW.plus_seconds(100))));
+        assert_eq!(told.attempts.len(), 1, "what was is still shown");
+        let still = finished(on_its_way, DeliveryVerdict::Delivered, NOW);
+        assert_eq!(world.store.finish_webhook_deliveries(vec![still]).await, Ok(1), "its lease was not touched");
+        let again = world.lease_messages(&webhook, 4, NOW.plus_seconds(100)).await.remove(0);
+        assert_eq!((again.id, again.tries, again.queued_at), (leased[0].id, 1, NOW.plus_seconds(100)));
+        assert_eq!(again.attempts.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn many_are_sent_again_by_what_became_of_them_and_when_they_happened() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 5).await;
+        let leased = world.lease_messages(&webhook, 5, NOW).await;
+        let verdict = |(number, leased): (usize, &LeasedDelivery)| {
+            let verdict = if number < 3 { DeliveryVerdict::Failed } else { DeliveryVerdict::Delivered };
+            finished(leased, verdict, NOW)
+        };
+        world.store.finish_webhook_deliveries(leased.iter().enumerate().map(verdict).collect()).await.unwrap();
+        assert_eq!(world.deliveries_in(&webhook, Some(DeliveryStatus::Failed)).await.len(), 3);
+        let replay = |command: ReplayDeliveries| world.store.replay_webhook_deliveries(command);
+        let failed = || world.replay_of(&webhook, DeliveryStatus::Failed);
+        let early = ReplayDeliveries { to: NOW, ..failed() };
+        assert_eq!(replay(early).await, Ok(0));
+        let late = ReplayDeliveries { from: NOW.plus_millis(1), ..failed() };
+        assert_eq!(replay(late).await, Ok(0));
+        assert_eq!(replay(ReplayDeliveries { limit: 2, ..failed() }).await, Ok(2));
+        assert_eq!(replay(failed()).await, Ok(1));
+        assert_eq!(replay(failed()).await, Ok(0));
+        assert_eq!(replay(world.replay_of(&webhook, DeliveryStatus::Delivered)).await, Ok(2));
+        assert_eq!(world.lease_messages(&webhook, 10, NOW.plus_seconds(100)).await.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn messages_to_a_deleted_webhook_are_dropped_and_no_others() {
+    for world in World::each().await {
+        let kept = world.webhook(&["device.added"]).await;
+        let deleted = with_messages(&world, 3).await;
+        world.store.delete_webhook(world.stamp(world.client), deleted.id).await.unwrap();
+        let due = world.store.due_webhooks(NOW, None, 10).await.unwrap();
+        assert!(due.contains(&DueWebhook { id: deleted.id, is_failing: false, is_gone: true }));
+        assert_eq!(world.lease_messages(&deleted, 4, NOW).await, []);
+        assert_eq!(world.store.drop_webhook_deliveries(deleted.id, 2).await, Ok(2));
+        assert_eq!(world.other.drop_webhook_deliveries(deleted.id, 2).await, Ok(1));
+        assert_eq!(world.store.drop_webhook_deliveries(kept.id, 10).await, Ok(0));
+        assert_eq!(world.deliveries(&kept).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn the_node_that_queued_a_message_is_woken_and_no_other() {
+    for world in World::each().await {
+        world.webhook(&["*"]).await;
+        let (here, there) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+        let store = world.database.open_with(options(), here.clone()).await.unwrap();
+        let other = world.database.open_with(options(), there.clone()).await.unwrap();
+        let invitation = world.invite("ada").await;
+        let claim = world.claim(&invitation);
+        store.claim_ticket(claim).await.unwrap();
+        here.hear(WakeKey::Webhooks).await;
+        assert!(!there.take().contains(&WakeKey::Webhooks));
+        store.close().await;
+        other.close().await;
+    }
+}

@@ -1,0 +1,46 @@
+-- Webhooks: addresses of an organisation that are told of its events, and the messages on their way there.
+
+-- No secret is here: they follow from the key file, the id and the generation.
+CREATE TABLE webhooks (
+    id UUID NOT NULL PRIMARY KEY,
+    tenant_id UUID NOT NULL REFERENCES tenants (id),
+    url TEXT NOT NULL,
+    -- The words, with a blank before, between and behind them.
+    events TEXT NOT NULL,
+    description TEXT,
+    status TEXT NOT NULL,
+    disabled_reason TEXT,
+    secret_generation BIGINT NOT NULL,
+    -- Until when the secret before signs, too.
+    previous_until BIGINT,
+    -- A MAC by the server over where, what and the secret: one that does not verify is an alarm, and is told nothing.
+    seal TEXT NOT NULL,
+    -- Since when everything fails there.
+    failing_since BIGINT,
+    created_at BIGINT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 1
+);
+CREATE INDEX webhooks_by_tenant ON webhooks (tenant_id, id);
+
+-- Written in the transaction of the event. Ids and words only: what is told is read when it is sent.
+CREATE TABLE webhook_deliveries (
+    webhook_id UUID NOT NULL,
+    -- The event's id, or a test's.
+    message_id UUID NOT NULL,
+    tenant_id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    due_at BIGINT NOT NULL,
+    queued_at BIGINT NOT NULL,
+    -- Since it was queued, or sent again by somebody's wish.
+    tries BIGINT NOT NULL,
+    -- The latest ones, as JSON.
+    attempts TEXT NOT NULL,
+    lease UUID,
+    leased_until BIGINT,
+    kept_until BIGINT NOT NULL,
+    PRIMARY KEY (webhook_id, message_id)
+);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, due_at, message_id) WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_by_status ON webhook_deliveries (webhook_id, status, message_id);
+CREATE INDEX webhook_deliveries_by_age ON webhook_deliveries (kept_until);
