@@ -7,9 +7,17 @@ ALTER TABLE tenants ADD COLUMN settings_version BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE tenants ADD COLUMN user_count BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE tenants ADD COLUMN api_client_count BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE tenants ADD COLUMN webhook_count BIGINT NOT NULL DEFAULT 0;
+-- What the operator allows at most; NULL: no limit.
+ALTER TABLE tenants ADD COLUMN user_quota BIGINT;
+ALTER TABLE tenants ADD COLUMN api_client_quota BIGINT;
+ALTER TABLE tenants ADD COLUMN webhook_quota BIGINT;
 UPDATE tenants SET
     user_count = (SELECT count(*) FROM users WHERE users.tenant_id = tenants.id),
     api_client_count = (SELECT count(*) FROM api_clients WHERE api_clients.tenant_id = tenants.id AND revoked_at IS NULL);
+
+-- The organisations that keep things for another time than the server does: each has its own portion of forgetting.
+CREATE INDEX tenants_with_settings ON tenants (id) WHERE settings <> '{}';
+CREATE INDEX enrollments_by_tenant ON enrollments (tenant_id, id);
 
 -- When a key was last used, to the minute or so: beside the keys, whose rows each write of the client shares.
 CREATE TABLE api_key_uses (
@@ -22,6 +30,15 @@ CREATE TABLE api_key_uses (
 -- the id, which nobody can be called.
 ALTER TABLE users ADD COLUMN erased_at BIGINT;
 ALTER TABLE challenges ADD COLUMN erased_at BIGINT;
+-- Erasures that have begun: nobody acts for the person any more, and what is left of the past is blanked in portions.
+-- The row goes when nothing is left, also not in the files; whoever finds it goes on.
+CREATE TABLE erasures (
+    user_id UUID NOT NULL PRIMARY KEY,
+    tenant_id UUID NOT NULL,
+    begun_at BIGINT NOT NULL,
+    -- Challenges up to here are blank.
+    blanked_until UUID
+);
 
 -- Until when a key was its device's.
 ALTER TABLE device_keys ADD COLUMN retired_at BIGINT;

@@ -219,6 +219,8 @@ pub struct ChallengeRecord {
     pub code: Option<CodeRecord>,
     /// How the pushes fare, in no order: one per addressed device.
     pub delivery_states: Vec<DeliveryState>,
+    /// Since when it is blank, because its user was erased: nothing of it is to be shown.
+    pub erased_at: Option<Timestamp>,
 }
 
 /// The code of a challenge in mode `display` (protocol 6.8), as the database has it.

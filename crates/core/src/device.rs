@@ -124,6 +124,8 @@ pub struct StoredKey {
     pub binding: Option<StoredBinding>,
     /// How old the device is.
     pub versions: DeviceVersions,
+    /// Whether the device's organisation has been disabled.
+    pub is_tenant_disabled: bool,
 }
 
 /// What a device runs on, as it told: texts of its own choice.

@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 
 use crate::{
+    audit::{Audit, restored::RestoredError},
     clock::Clock,
     config::{ConfigError, Settings},
     connections::{self, ServeError},
@@ -28,6 +29,7 @@ use crate::{
     shutdown::{self, Stop, Stopping},
     sightings::Sightings,
     signing::{KeyFileError, ServerKeys},
+    telling::{self, TellingError},
     waiters::Waiters,
     worker,
 };
@@ -50,6 +52,12 @@ pub enum StartError {
     /// The key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// Webhooks cannot be set up.
+    #[error(transparent)]
+    Telling(#[from] TellingError),
+    /// The database is older than what was sealed.
+    #[error(transparent)]
+    Restored(#[from] RestoredError),
     /// The push credentials cannot be used.
     #[error(transparent)]
     Pushing(#[from] PushingError),
@@ -138,6 +146,8 @@ pub async fn start(
     let issuer = settings.issuer_at(address);
     let keys = ServerKeys::open(&settings.key_file(), is_sqlite, &issuer, clock.now(), entropy.as_ref())?;
     let keys = Arc::new(keys);
+    let audit = open_audit(settings, &store, &keys)?;
+    audit.check_not_older(settings.audit.accepts_restored_database, clock.now(), entropy.as_ref()).await?;
     let surroundings = pushing::Surroundings {
         store: Arc::clone(&store),
         clock: Arc::clone(&clock),
@@ -146,8 +156,10 @@ pub async fn start(
         issuer: issuer.clone(),
     };
     let pushing = Pushing::open(settings, surroundings).await?;
+    let webhooks = telling::open(&settings.webhooks, Arc::clone(&clock)).await?;
     let app = Arc::new(App {
         keyring: Keyring::new(Arc::clone(&store), Arc::clone(&keys)),
+        audit,
         decisions: Decisions::new(Arc::clone(&keys)),
         store,
         clock,
@@ -157,6 +169,7 @@ pub async fn start(
         outbox: waiters.outbox(),
         waiters,
         pushing,
+        webhooks,
         sightings: Sightings::default(),
         readiness: Readiness::default(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -184,13 +197,29 @@ pub async fn start(
     Ok(Running { address, metrics_address, app, stop, handles, servers, workers, drain, grace })
 }
 
+/// The audit of a database, for the server and for commands beside it.
+///
+/// # Errors
+/// [`StartError`].
+pub fn open_audit(
+    settings: &Settings,
+    store: &Arc<dyn Store>,
+    keys: &Arc<ServerKeys>,
+) -> Result<Arc<Audit>, StartError> {
+    let audit = Audit::new(Arc::clone(store), Arc::clone(keys), &settings.audit, &settings.retention);
+    audit.map(Arc::new).map_err(|_| StartError::KeyFile(KeyFileError::corrupt(&settings.key_file())))
+}
+
 fn spawn_workers(app: &Arc<App>, settings: &Settings, stopping: &Stopping) -> Vec<JoinHandle<()>> {
     let mut workers = vec![
         tokio::spawn(worker::poll::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::sweep::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::seal::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::forget::run(Arc::clone(app), settings.retention.clone(), stopping.clone())),
+        tokio::spawn(worker::erase::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::observe::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::reload::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::webhooks::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::reload::run_keys(Arc::clone(app), stopping.clone())),
     ];
     for channel in worker::dispatch::CHANNELS {

@@ -21,7 +21,7 @@ use countersign_proto::{
         users::UserSummary,
     },
     evidence::{self, Evidence, SignedBy, VerifiedEvidence},
-    ids::ChallengeId,
+    ids::{ChallengeId, UserId},
     jose::claims::{ChallengeClaims, ResultClaims, ResultVerification},
     timestamp::Timestamp,
     vocabulary::{
@@ -94,6 +94,12 @@ impl Decisions {
     /// Remembers a challenge that this process has just signed and written.
     pub fn remember(&self, made: Believed) {
         self.believed.insert(made.facts.id, Arc::new(made));
+    }
+
+    /// Forgets all challenges of a person who was erased.
+    pub fn forget_user(&self, id: UserId) {
+        let of_user = self.believed.iter().filter(|(_, believed)| believed.facts.user.id == id);
+        of_user.for_each(|(challenge_id, _)| self.believed.invalidate(challenge_id.as_ref()));
     }
 
     /// A challenge that this process has met before. It may have ended since: whoever decides it lets the conditional

@@ -5,7 +5,7 @@
 //! requires it. A key of a device that was active, without a valid binding, is an unknown key and an alarm:
 //! nobody who can write the database can bring a key in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
     device::{DeviceVersions, StoredBinding, StoredKey},
@@ -13,6 +13,7 @@ use countersign_core::{
     verify::Signer,
 };
 use countersign_proto::{
+    ids::UserId,
     jose::{PublicKey, Thumbprint},
     timestamp::Timestamp,
     vocabulary::DeviceStatus,
@@ -23,6 +24,8 @@ use crate::{alarm, signing::ServerKeys};
 
 /// Keys kept at most: about 1 KiB each.
 const CAPACITY: u64 = 100_000;
+/// Kept so long at most: a statement names its person, whom another node may have been told to forget.
+const KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// A key that the server has signed to be a device's.
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct FreshKey {
     pub bound: Option<Arc<BoundKey>>,
     /// How old the device is, as it told.
     pub versions: DeviceVersions,
+    /// Whether the device's organisation has been disabled.
+    pub is_tenant_disabled: bool,
 }
 
 /// The keys.
@@ -66,7 +71,7 @@ pub struct Keyring {
 impl Keyring {
     /// An empty ring over the store.
     pub fn new(store: Arc<dyn Store>, keys: Arc<ServerKeys>) -> Self {
-        Self { store, keys, verified: Cache::new(CAPACITY) }
+        Self { store, keys, verified: Cache::builder().max_capacity(CAPACITY).time_to_live(KEPT).build() }
     }
 
     /// A bound key, perhaps from memory: for responses, whose write requires that it is still current.
@@ -102,6 +107,12 @@ impl Keyring {
         self.verified.invalidate_all();
     }
 
+    /// Forgets all keys of a person who was erased.
+    pub fn forget_user(&self, id: UserId) {
+        let of_user = self.verified.iter().filter(|(_, key)| key.signer.user_id == id);
+        of_user.for_each(|(thumbprint, _)| self.verified.invalidate(thumbprint.as_ref()));
+    }
+
     fn believe(&self, thumbprint: &Thumbprint, stored: StoredKey) -> Option<FreshKey> {
         let StoredKey { device_id, tenant_id, user_id, role, device_status: status, revoked_at, .. } = stored;
         let signer = Signer { device_id, tenant_id, user_id, role };
@@ -120,7 +131,8 @@ impl Keyring {
             }
             Some(binding) => Some(self.verify(thumbprint, signer, public_key, binding)?),
         };
-        Some(FreshKey { signer, public_key, status, revoked_at, bound, versions: stored.versions })
+        let (versions, is_tenant_disabled) = (stored.versions, stored.is_tenant_disabled);
+        Some(FreshKey { signer, public_key, status, revoked_at, bound, versions, is_tenant_disabled })
     }
 
     fn verify(

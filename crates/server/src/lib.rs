@@ -5,11 +5,13 @@
 
 pub mod alarm;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod connections;
 pub mod decisions;
+pub mod disabling;
 #[cfg(test)]
 mod documents;
 pub mod entropy;
@@ -21,5 +23,6 @@ pub mod shutdown;
 pub mod sightings;
 pub mod signing;
 pub mod telemetry;
+pub mod telling;
 pub mod waiters;
 pub mod worker;

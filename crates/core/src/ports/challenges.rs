@@ -211,6 +211,8 @@ pub enum DecideOutcome {
     Closed(ChallengeStatus),
     /// The device is not active.
     DeviceNotActive(DeviceStatus),
+    /// The organisation has been disabled.
+    TenantDisabled,
     /// The key is no longer the device's current one, or has another binding by now: load it again.
     StaleKey,
     /// The user is locked and the response says approve.
@@ -278,6 +280,10 @@ pub enum Close {
     CancelByClient,
     /// Because its time is up at `stamp.at`.
     Expire,
+    /// Because its organisation has been disabled, while unexpired; `reason:"tenant_disabled"`.
+    TenantDisabled,
+    /// Because an older database was put back, while unexpired; `reason:"database_restored"`.
+    DatabaseRestored,
 }
 
 /// A challenge whose time is up.
@@ -298,10 +304,18 @@ pub struct ChallengeFilter {
     pub client_id: Option<ApiClientId>,
     /// Of this user (NFC).
     pub external_id: Option<String>,
+    /// Of this user (our id).
+    pub user_id: Option<UserId>,
+    /// Decided by this device, or its code is shown there.
+    pub device_id: Option<DeviceId>,
+    /// Ended for this reason.
+    pub reason: Option<ChallengeReason>,
     /// True at `now`: a pending one past its end counts as expired.
     pub status: Option<ChallengeStatus>,
     /// Not older than this.
     pub created_after: Option<Timestamp>,
+    /// Older than this.
+    pub created_before: Option<Timestamp>,
     /// For `status`.
     pub now: Option<Timestamp>,
 }

@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use countersign_proto::{
-    ids::{ChallengeId, EnrollmentId},
+    ids::{ChallengeId, EnrollmentId, TenantId},
     timestamp::Timestamp,
 };
 
@@ -16,6 +16,8 @@ use super::StoreError;
 /// A portion to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forget<I> {
+    /// Of this organisation, or of all.
+    pub tenant_id: Option<TenantId>,
     /// Only what was made before, and has ended.
     pub made_before: Timestamp,
     /// Only what is newer than this: where the portion before stopped, so that nobody wades again through what was

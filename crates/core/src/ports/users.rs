@@ -3,13 +3,17 @@
 use async_trait::async_trait;
 use countersign_proto::{
     api::users::UserReport,
-    ids::{ChallengeId, TenantId, UserId},
+    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     timestamp::Timestamp,
-    vocabulary::{ReportAction, ReportReason},
+    vocabulary::{
+        ChallengeReason, ChallengeStatus, Confirmation, EnrollmentPurpose, EnrollmentStatus, Platform, ReportAction,
+        ReportReason,
+    },
 };
+use uuid::Uuid;
 
 use super::{PageRequest, StoreError};
-use crate::actor::Stamp;
+use crate::{actor::Stamp, event::EventKind};
 
 /// How a user is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +102,124 @@ pub enum ClearReportOutcome {
     NotFound,
 }
 
+/// Changes what the phone shows of a user, in challenges that are made from now on. Event: `user.changed`, if it differs.
+#[derive(Debug, Clone)]
+pub struct RenameUser {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// Whom.
+    pub id: UserId,
+    /// 1–128 characters; `None`: no name any more.
+    pub display_name: Option<String>,
+}
+
+/// What came of erasing somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EraseUserOutcome {
+    /// Nobody acts for the person any more, on any node: devices are revoked, what waited has ended, the name is free
+    /// for somebody new. What is left of the past is blanked by [`Users::blank_erased`].
+    Begun,
+    /// The same, since an earlier erasure that is not finished yet.
+    Unfinished,
+    /// No such user in this tenant, or erased as a whole.
+    NotFound,
+}
+
+/// An erasure that is not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasure {
+    /// The organisation.
+    pub tenant_id: TenantId,
+    /// Who is erased.
+    pub user_id: UserId,
+}
+
+/// One entry of what happened to a user, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TimelineEntry {
+    /// The event's or the challenge's: begins with the time, so that both sort as one list.
+    pub id: Uuid,
+    /// When it happened; of a challenge, when it was made.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: Happened,
+}
+
+/// See [`TimelineEntry`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happened {
+    /// An event that is no sign-in.
+    Event {
+        /// Its kind.
+        kind: EventKind,
+        /// `api_client`, `device`, `operator`, `system`.
+        actor_kind: String,
+        /// The API client's or device's id.
+        actor_id: Option<String>,
+        /// The device that it is about.
+        device_id: Option<DeviceId>,
+        /// The enrollment that it is about.
+        enrollment_id: Option<EnrollmentId>,
+        /// Ids, digests and fixed words.
+        body: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A challenge, as it is by now.
+    Challenge {
+        /// As stored.
+        status: ChallengeStatus,
+        /// Why.
+        reason: Option<ChallengeReason>,
+        /// When its time is, or was, up.
+        expires_at: Timestamp,
+        /// When it ended.
+        decided_at: Option<Timestamp>,
+        /// Who asked.
+        client_id: ApiClientId,
+        /// Who decided.
+        device_id: Option<DeviceId>,
+    },
+}
+
+/// An invitation in what is held on a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldEnrollment {
+    /// Its id.
+    pub id: EnrollmentId,
+    /// As stored.
+    pub status: EnrollmentStatus,
+    /// How it was confirmed.
+    pub confirmation: Confirmation,
+    /// What for.
+    pub purpose: EnrollmentPurpose,
+    /// The device that it made, or was to make.
+    pub device_id: Option<DeviceId>,
+    /// What that called itself.
+    pub device_name: Option<String>,
+    /// And what it was.
+    pub device_platform: Option<Platform>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its time is, or was, up.
+    pub expires_at: Timestamp,
+}
+
+/// A key of a device in what is held on a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldKey {
+    /// RFC 7638.
+    pub thumbprint: String,
+    /// The device whose key it is, or was.
+    pub device_id: DeviceId,
+    /// `device` or `user_verification`.
+    pub role: String,
+    /// Uncompressed SEC1.
+    pub public_key: Vec<u8>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// Until when it was the device's.
+    pub retired_at: Option<Timestamp>,
+}
+
 /// Users.
 #[async_trait]
 pub trait Users: Send + Sync {
@@ -116,4 +238,39 @@ pub trait Users: Send + Sync {
     async fn report_user(&self, command: ReportUser) -> Result<ReportUserOutcome, StoreError>;
     /// Clears a report.
     async fn clear_report(&self, stamp: Stamp, id: UserId) -> Result<ClearReportOutcome, StoreError>;
+    /// Changes the display name; the user after it, or `None` if there is none.
+    async fn rename_user(&self, command: RenameUser) -> Result<Option<UserRecord>, StoreError>;
+    /// Begins to erase somebody. Events: `user.erased`; `device.revoked`, `challenge.cancelled` (`user_erased`) and
+    /// `enrollment.cancelled` for each.
+    async fn erase_user(&self, stamp: Stamp, id: UserId) -> Result<EraseUserOutcome, StoreError>;
+    /// Blanks a portion of what names an erased user; whether there may be more. Two that blank the same portion do no
+    /// harm.
+    async fn blank_erased(&self, erasure: Erasure, now: Timestamp, limit: u32) -> Result<bool, StoreError>;
+    /// Erasures that are not finished, at most `limit`.
+    async fn unfinished_erasures(&self, limit: u32) -> Result<Vec<Erasure>, StoreError>;
+    /// Removes what was blanked from the database's files, as far as a database can: on SQLite from the file and its
+    /// write-ahead log; `false` if somebody was in the way. PostgreSQL has ways of its own (docs/security.md).
+    async fn scrub_files(&self) -> Result<bool, StoreError>;
+    /// Says that nothing is left to blank.
+    async fn finish_erasure(&self, erasure: Erasure) -> Result<(), StoreError>;
+    /// What happened to a user, newest first: entries with a smaller id than `before`, at most `limit`.
+    async fn timeline(
+        &self,
+        tenant_id: TenantId,
+        id: UserId,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<TimelineEntry>, StoreError>;
+    /// The user's invitations, newest first.
+    async fn enrollments_of_user(
+        &self,
+        tenant_id: TenantId,
+        id: UserId,
+        page: PageRequest<EnrollmentId>,
+    ) -> Result<Vec<HeldEnrollment>, StoreError>;
+    /// All keys that a device ever had.
+    async fn keys_of_device(&self, tenant_id: TenantId, id: DeviceId) -> Result<Vec<HeldKey>, StoreError>;
+    /// Notes that somebody was given all that is held on the user; `false` if there is no such user. Event:
+    /// `user.exported`.
+    async fn record_export(&self, stamp: Stamp, id: UserId) -> Result<bool, StoreError>;
 }

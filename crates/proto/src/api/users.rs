@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ids::UserId,
+    api::devices::Device,
+    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, UserId},
     timestamp::Timestamp,
-    vocabulary::{ReportReason, ReportedBy},
+    vocabulary::{ChallengeReason, ReportReason, ReportedBy, RiskReason, UpdateState},
 };
 
 /// How a caller names a user: the identity provider's own stable id.
@@ -97,4 +98,128 @@ pub struct TenantSummary {
     pub id: crate::ids::TenantId,
     /// The organisation's name, shown on the phone.
     pub name: String,
+}
+
+/// `PATCH /v1/users/{id}` (protocol 10.8). A member that is absent leaves what it names as it is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeUser {
+    /// 1–128 characters; shown on the phone in challenges that are made from now on. Empty: no name any more.
+    #[serde(default, deserialize_with = "crate::absent::not_null", skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Ada Lovelace")]
+    pub display_name: Option<String>,
+}
+
+/// `GET /v1/users/{id}/methods` (protocol 10.8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Methods {
+    /// Newest first; at most as many as the policy lets a user have devices.
+    pub methods: Vec<Method>,
+}
+
+/// A way in which a user may approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Method {
+    /// `push`. Others may come.
+    #[serde(rename = "type")]
+    pub kind: MethodKind,
+    /// Whether it can be used now.
+    pub state: MethodState,
+    /// Of `push`: the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// Of `push`: seconds since its keys were last bound to the user, by enrollment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<i64>,
+    /// Of `push`: whether the device is as new as the policy asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateState>,
+    /// Why the organisation should look after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<RiskReason>,
+}
+
+/// Sorts of methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodKind {
+    /// A device that answers challenges.
+    Push,
+}
+
+/// Whether a method can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodState {
+    /// The next challenge is addressed to it, and rings it.
+    Usable,
+    /// The next challenge is addressed to it, but nobody can ring it: the person opens the app.
+    PullOnly,
+    /// It waits for its confirmation.
+    PendingConfirmation,
+    /// Somebody has suspended it.
+    Suspended,
+    /// It has decided nothing for too long (policy `dormant_after_days`): nothing is addressed to it.
+    Dormant,
+}
+
+/// One entry of a user's timeline, newest first (protocol 10.8): an event, or a challenge as it is by now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TimelineEntry {
+    /// The event's or challenge's id; also a cursor.
+    pub id: String,
+    /// The event's kind; of a challenge `challenge.created` while it waits, else how it ended.
+    #[serde(rename = "type")]
+    #[schema(example = "device.added")]
+    pub kind: String,
+    /// When it happened; of a challenge, when it was made.
+    pub created_at: Timestamp,
+    /// Of a challenge: when it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Of a challenge: why it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ChallengeReason>,
+    /// Of a challenge: its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge_id: Option<ChallengeId>,
+    /// Of a challenge: who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_client_id: Option<ApiClientId>,
+    /// The device that it is about, or that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// The enrollment that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrollment_id: Option<EnrollmentId>,
+    /// Of an event: who caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<crate::api::events::EventActor>,
+    /// Of an event: ids, digests and fixed words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// `GET /v1/users/{id}/export` (protocol 10.8): what is held on a person. Written as it is read, so that a long history
+/// costs no memory.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UserExport {
+    /// `countersign-user-export/1`.
+    pub format: String,
+    /// The server.
+    pub issuer: String,
+    /// When it was begun.
+    pub created_at: Timestamp,
+    /// The person.
+    pub user: User,
+    /// Registrations, revoked ones too, each with `keys` and `binding`.
+    pub devices: Vec<serde_json::Value>,
+    /// Invitations.
+    pub enrollments: Vec<serde_json::Value>,
+    /// Challenges with their deliveries and evidence.
+    pub challenges: Vec<serde_json::Value>,
+    /// The person's part of the log; sign-ins are the challenges'.
+    pub events: Vec<TimelineEntry>,
+    /// The last member. An export without it broke off.
+    pub complete: bool,
 }

@@ -6,6 +6,8 @@
 //! To add one: a file with its arguments and `run`, a variant below.
 
 pub mod api_client;
+pub mod audit;
+pub mod backup;
 pub mod config;
 pub mod demo;
 pub mod device;
@@ -53,7 +55,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve,
+    Serve(serve::ServeArgs),
     /// Watch one sign-in after another go through a server on this machine.
     Demo(demo::DemoArgs),
     /// Organisations.
@@ -65,8 +67,13 @@ enum Command {
     /// What an organisation asks of approvals.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// The log: exports, checkpoints, verification.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Bring the database's schema up to date.
     Migrate,
+    /// Copy the database (SQLite) while the server runs.
+    Backup(backup::BackupArgs),
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -92,10 +99,19 @@ pub enum CliError {
     Start(#[from] StartError),
     /// The database does not answer.
     #[error("the database does not answer: {0}")]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// Anything else that a person can act on.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::QuotaExceeded { .. } => Self::Failed(error.to_string()),
+            error => Self::Store(error),
+        }
+    }
 }
 
 /// What a command has at hand.
@@ -146,17 +162,23 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
         // These two need no settings of the server.
         Command::Demo(ref demo) if !demo.is_at_deployment() => return demo::run(arguments.json).await,
         Command::Device(device) => return device::run(device, arguments.json).await,
+        // Neither does an export, which is for whoever has nothing else.
+        Command::Audit(audit::Command::Verify(audit::VerifyArgs { file: Some(ref path), ref checks, .. })) => {
+            return audit::verify_file(path, checks, arguments.json);
+        }
         _ => {}
     }
     let settings = Settings::load(arguments.config.as_deref())?;
     telemetry::init_logs(&settings.log)?;
     let context = Context { settings, json: arguments.json };
     match arguments.command {
-        Command::Serve => serve::run(&context).await,
+        Command::Serve(arguments) => serve::run(&context, &arguments).await,
+        Command::Audit(command) => audit::run(&context, command).await,
         Command::Tenant(command) => tenant::run(&context, command).await,
         Command::ApiClient(command) => api_client::run(&context, command).await,
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Migrate => migrate::run(&context).await,
+        Command::Backup(arguments) => backup::run(&context, &arguments).await,
         Command::Config(command) => config::run(&context, command),
         Command::Keys(command) => keys::run(&context, &command),
         Command::Health(arguments) => health::run(&context, arguments).await,

@@ -15,21 +15,23 @@ pub struct Retention {
     pub enrollment_days: u32,
 }
 
-/// Longer than anything in the past that a caller may ask to be repeated: a day and what lives at most minutes.
-const LEAST_DAYS: u32 = 2;
-const MOST_DAYS: u32 = 36_500;
-
 // Whoever promises replays for longer has to keep for longer.
-const _: () = assert!(REPLAY_SECONDS < (LEAST_DAYS as i64) * 24 * 60 * 60);
+const _: () = assert!(REPLAY_SECONDS < (Retention::LEAST_DAYS as i64) * 24 * 60 * 60);
 
 impl Retention {
+    /// Longer than anything in the past that a caller may ask to be repeated: a day and what lives at most minutes.
+    pub const LEAST_DAYS: u32 = 2;
+    /// A hundred years.
+    pub const MOST_DAYS: u32 = 36_500;
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let days = [("challenge_days", self.challenge_days), ("enrollment_days", self.enrollment_days)];
         for (name, days) in days {
-            if days != 0 && !(LEAST_DAYS..=MOST_DAYS).contains(&days) {
+            if days != 0 && !(Self::LEAST_DAYS..=Self::MOST_DAYS).contains(&days) {
                 return Err(invalid(format!(
-                    "retention.{name} must be 0 (keep for ever) or {LEAST_DAYS} to {MOST_DAYS}: \
-                     first replies are promised for 24 hours"
+                    "retention.{name} must be 0 (keep for ever) or {} to {}: first replies are promised for 24 hours",
+                    Self::LEAST_DAYS,
+                    Self::MOST_DAYS
                 )));
             }
         }

@@ -7,6 +7,8 @@
 
 pub mod access;
 pub mod admission;
+pub mod api_clients;
+pub mod audit;
 pub mod body;
 pub mod challenges;
 pub mod client_address;
@@ -16,6 +18,7 @@ pub mod devices;
 pub mod enrollments;
 pub mod events;
 pub mod hold;
+pub mod installations;
 pub mod layers;
 pub mod meta;
 pub mod openapi;
@@ -26,4 +29,6 @@ pub mod problem;
 pub mod reports;
 pub mod routes;
 pub mod state;
+pub mod tenant;
 pub mod users;
+pub mod webhooks;

@@ -62,7 +62,7 @@ pub const ALL: &[Operation] = &[
     op(Method::GET, "/.well-known/countersign", "meta.discovery", Access::Public, &[]),
 
     op(Method::POST, "/v1/enrollments", "enrollments.create", ENROLLMENTS,
-        &[P::InvalidRequest, P::ApprovalRequired, P::UserLocked]),
+        &[P::InvalidRequest, P::ApprovalRequired, P::UserLocked, P::QuotaExceeded]),
     op(Method::GET, "/v1/enrollments/{id}", "enrollments.show", ENROLLMENTS, &[P::NotFound]),
     op(Method::POST, "/v1/enrollments/{id}/confirmation", "enrollments.confirm", ENROLLMENTS,
         &[P::InvalidRequest, P::NotFound, P::WrongCode, P::EnrollmentNotClaimed, P::EnrollmentClosed, P::ApprovalRequired]),
@@ -72,15 +72,21 @@ pub const ALL: &[Operation] = &[
         &[P::InvalidRequest, P::NoEligibleDevice, P::BelowPolicyFloor, P::ApplicationNotAllowed, P::ChallengeTooLarge,
           P::IdempotencyKeyReused, P::TooManyPending, P::RiskRefused]),
     op(Method::GET, "/v1/challenges", "challenges.list", CHALLENGES_OR_AUDIT, &[P::InvalidRequest]),
-    op(Method::GET, "/v1/challenges/{id}", "challenges.show", CHALLENGES_OR_AUDIT, &[P::InvalidRequest, P::NotFound]),
-    op(Method::GET, "/v1/challenges/{id}/events", "challenges.watch", CHALLENGES_OR_AUDIT, &[P::NotFound]),
-    op(Method::POST, "/v1/challenges/{id}/cancel", "challenges.cancel", CHALLENGES, &[P::NotFound, P::ChallengeClosed]),
+    op(Method::GET, "/v1/challenges/{id}", "challenges.show", CHALLENGES_OR_AUDIT, &[P::InvalidRequest, P::NotFound, P::Erased]),
+    op(Method::GET, "/v1/challenges/{id}/events", "challenges.watch", CHALLENGES_OR_AUDIT, &[P::NotFound, P::Erased]),
+    op(Method::POST, "/v1/challenges/{id}/cancel", "challenges.cancel", CHALLENGES, &[P::NotFound, P::ChallengeClosed, P::Erased]),
     op(Method::POST, "/v1/challenges/{id}/code", "challenges.code", CHALLENGES,
-        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::NotAwaitingCode, P::ChallengeClosed, P::UserLocked]),
+        &[P::InvalidRequest, P::NotFound, P::WrongCode, P::NotAwaitingCode, P::ChallengeClosed, P::UserLocked, P::Erased]),
 
     op(Method::GET, "/v1/users", "users.list", USERS_READ, &[P::InvalidRequest]),
     op(Method::GET, "/v1/users/{id}", "users.show", USERS_READ, &[P::NotFound]),
+    op(Method::PATCH, "/v1/users/{id}", "users.change", USERS_WRITE, &[P::InvalidRequest, P::NotFound]),
+    op(Method::DELETE, "/v1/users/{id}", "users.erase", USERS_WRITE, &[P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/methods", "users.methods", USERS_READ, &[P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/timeline", "users.timeline", USERS_READ, &[P::InvalidRequest, P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/export", "users.export", USERS_READ, &[P::NotFound]),
     op(Method::GET, "/v1/users/{id}/devices", "users.devices", DEVICES_READ, &[P::InvalidRequest, P::NotFound]),
+    op(Method::POST, "/v1/users/{id}/devices/revoke-all", "users.revoke_all", DEVICES_WRITE, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/users/{id}/unlock", "users.unlock", USERS_WRITE, &[P::NotFound]),
     op(Method::POST, "/v1/users/{id}/report", "users.report", USERS_WRITE, &[P::InvalidRequest, P::NotFound]),
     op(Method::DELETE, "/v1/users/{id}/report", "users.clear_report", ADMIN, &[P::NotFound]),
@@ -89,10 +95,17 @@ pub const ALL: &[Operation] = &[
     op(Method::GET, "/v1/devices/{id}", "devices.show", DEVICES_READ, &[P::NotFound]),
     op(Method::POST, "/v1/devices/{id}/suspend", "devices.suspend", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
     op(Method::POST, "/v1/devices/{id}/resume", "devices.resume", DEVICES_WRITE, &[P::NotFound, P::DeviceStatusConflict]),
+    op(Method::PATCH, "/v1/devices/{id}", "devices.rename", DEVICES_WRITE,
+        &[P::InvalidRequest, P::NotFound, P::DeviceStatusConflict]),
+    op(Method::POST, "/v1/devices/revoke", "devices.revoke_many", DEVICES_WRITE, &[P::InvalidRequest, P::ConfirmationStale]),
+    op(Method::DELETE, "/v1/installations/{installation_id}", "installations.revoke", DEVICES_WRITE, &[P::InvalidRequest]),
     op(Method::DELETE, "/v1/devices/{id}", "devices.revoke", DEVICES_WRITE, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/devices/{id}/test-push", "devices.test_push", DEVICES_WRITE,
         &[P::NotFound, P::DeviceStatusConflict, P::DeviceNotReachable, P::TooManyRequests]),
     op(Method::GET, "/v1/devices/{id}/test-push/{test_id}", "devices.show_test_push", DEVICES_READ, &[P::NotFound]),
+
+    op(Method::GET, "/v1/tenant", "tenant.show", ADMIN, &[]),
+    op(Method::PATCH, "/v1/tenant", "tenant.change", ADMIN, &[P::InvalidRequest]),
 
     op(Method::GET, "/v1/policy", "policy.show", AUDIT, &[P::InvalidRequest, P::NotFound]),
     op(Method::PUT, "/v1/policy", "policy.set", ADMIN, &[P::InvalidRequest, P::PolicyVersionConflict]),
@@ -102,7 +115,34 @@ pub const ALL: &[Operation] = &[
     op(Method::POST, "/v1/policy/dry-run", "policy.dry_run", ADMIN, &[P::InvalidRequest]),
     op(Method::GET, "/v1/reports/at-risk", "reports.at_risk", DEVICES_READ, &[P::InvalidRequest]),
 
+    op(Method::POST, "/v1/api-clients", "api_clients.create", ADMIN, &[P::InvalidRequest, P::KeyAlreadyRegistered, P::QuotaExceeded]),
+    op(Method::GET, "/v1/api-clients", "api_clients.list", ADMIN, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/api-clients/{id}", "api_clients.show", ADMIN, &[P::NotFound]),
+    op(Method::PATCH, "/v1/api-clients/{id}", "api_clients.change", ADMIN, &[P::InvalidRequest, P::NotFound]),
+    op(Method::POST, "/v1/api-clients/{id}/keys", "api_clients.add_key", ADMIN,
+        &[P::InvalidRequest, P::NotFound, P::KeyAlreadyRegistered, P::QuotaExceeded]),
+    op(Method::DELETE, "/v1/api-clients/{id}/keys/{key_id}", "api_clients.revoke_key", ADMIN, &[P::NotFound]),
+    op(Method::DELETE, "/v1/api-clients/{id}", "api_clients.revoke", ADMIN, &[P::NotFound]),
+
+    op(Method::POST, "/v1/webhooks", "webhooks.create", ADMIN, &[P::InvalidRequest, P::QuotaExceeded]),
+    op(Method::GET, "/v1/webhooks", "webhooks.list", ADMIN, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/webhooks/{id}", "webhooks.show", ADMIN, &[P::NotFound]),
+    op(Method::PATCH, "/v1/webhooks/{id}", "webhooks.change", ADMIN, &[P::InvalidRequest, P::NotFound]),
+    op(Method::DELETE, "/v1/webhooks/{id}", "webhooks.delete", ADMIN, &[P::NotFound]),
+    op(Method::POST, "/v1/webhooks/{id}/rotate-secret", "webhooks.rotate_secret", ADMIN, &[P::InvalidRequest, P::NotFound]),
+    op(Method::POST, "/v1/webhooks/{id}/test", "webhooks.test", ADMIN, &[P::NotFound]),
+    op(Method::GET, "/v1/webhooks/{id}/deliveries", "webhooks.deliveries", ADMIN, &[P::InvalidRequest, P::NotFound]),
+    op(Method::GET, "/v1/webhooks/{id}/deliveries/{delivery_id}", "webhooks.show_delivery", ADMIN, &[P::NotFound]),
+    op(Method::POST, "/v1/webhooks/{id}/deliveries/{delivery_id}/replay", "webhooks.replay_delivery", ADMIN, &[P::NotFound]),
+    op(Method::POST, "/v1/webhooks/{id}/replay", "webhooks.replay", ADMIN, &[P::InvalidRequest, P::NotFound]),
+
     op(Method::GET, "/v1/events", "events.list", AUDIT, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/audit", "audit.list", AUDIT, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/audit/key", "audit.key", AUDIT, &[]),
+    op(Method::GET, "/v1/audit/checkpoint", "audit.checkpoint", AUDIT, &[]),
+    op(Method::GET, "/v1/audit/proof/inclusion", "audit.prove_inclusion", AUDIT, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/audit/proof/consistency", "audit.prove_consistency", AUDIT, &[P::InvalidRequest]),
+    op(Method::GET, "/v1/audit/export", "audit.export", AUDIT, &[P::InvalidRequest]),
 
     op(Method::POST, "/v1/device/registrations", "device_api.register", Access::Artefact(Kind::Registration),
         &[P::InvalidRequest, P::EnrollmentNotFound, P::KeyAlreadyRegistered, P::TooManyDevices]),
@@ -114,6 +154,8 @@ pub const ALL: &[Operation] = &[
         &[P::InvalidRequest, P::NotFound, P::ChallengeClosed, P::ChallengeMismatch, P::UserVerificationRequired,
           P::UserLocked, P::NumberMismatch, P::AwaitingCode, P::ApprovedTooFast]),
     op(Method::PUT, "/v1/device/push", "device_api.update_push", Access::Artefact(Kind::PushUpdate), &[P::InvalidRequest]),
+    op(Method::POST, "/v1/device/key", "device_api.rotate_key", Access::Artefact(Kind::KeyRotation),
+        &[P::InvalidRequest, P::KeyAlreadyRegistered]),
     op(Method::POST, "/v1/device/deregistration", "device_api.deregister", Access::Artefact(Kind::Deregistration), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/notices/{id}/dispute", "device_api.dispute", Access::Artefact(Kind::Dispute),
         &[P::NotFound, P::NoticeNotDisputable]),
@@ -136,9 +178,21 @@ impl Operation {
                 | "challenges.create"
                 | "challenges.code"
                 | "users.report"
+                | "users.revoke_all"
+                | "devices.rename"
+                | "devices.revoke_many"
+                | "users.change"
+                | "tenant.change"
                 | "policy.set"
                 | "policy.set_application"
                 | "policy.dry_run"
+                | "webhooks.create"
+                | "webhooks.change"
+                | "webhooks.rotate_secret"
+                | "webhooks.replay"
+                | "api_clients.create"
+                | "api_clients.change"
+                | "api_clients.add_key"
         )
     }
 
@@ -148,10 +202,11 @@ impl Operation {
         all.extend_from_slice(match self.access {
             Access::Public => &[],
             Access::Client(_) => &[P::Unauthenticated, P::ClientProofRequired, P::ClockSkew, P::InsufficientScope],
-            Access::DeviceProof => &[P::InvalidDeviceSignature, P::ClockSkew, P::DeviceNotActive],
+            Access::DeviceProof => &[P::InvalidDeviceSignature, P::ClockSkew, P::DeviceNotActive, P::TenantDisabled],
             Access::Artefact(Kind::Registration) => &[
                 P::InvalidDeviceSignature,
                 P::ClockSkew,
+                P::TenantDisabled,
                 P::PayloadTooLarge,
                 P::UnsupportedMediaType,
                 P::RequestTimeout,
@@ -160,6 +215,7 @@ impl Operation {
                 P::InvalidDeviceSignature,
                 P::ClockSkew,
                 P::DeviceNotActive,
+                P::TenantDisabled,
                 P::PayloadTooLarge,
                 P::UnsupportedMediaType,
                 P::RequestTimeout,

@@ -215,6 +215,10 @@ impl From<StoreError> for ApiError {
                 Self::internal(error.to_string())
             }
             StoreError::ActorGone => unauthenticated().because("the key was revoked meanwhile"),
+            StoreError::TenantDisabled => Self::new(ProblemType::TenantDisabled),
+            StoreError::QuotaExceeded { quota, limit } => {
+                Self::new(ProblemType::QuotaExceeded).with("quota", quota.as_str()).with("limit", *limit)
+            }
         }
     }
 }
@@ -298,6 +302,7 @@ pub fn lost(outcome: &DecideOutcome, now: Timestamp) -> Option<ApiError> {
         DecideOutcome::Won { .. } | DecideOutcome::Repeat(_) => None,
         DecideOutcome::Closed(status) => Some(ApiError::challenge_closed(*status)),
         DecideOutcome::DeviceNotActive(status) => Some(ApiError::device_not_active(*status)),
+        DecideOutcome::TenantDisabled => Some(ApiError::new(ProblemType::TenantDisabled)),
         DecideOutcome::StaleKey => Some(ApiError::invalid_signature("stale_key")),
         DecideOutcome::Locked(until) => Some(user_locked(*until, now)),
         DecideOutcome::AwaitingCode => Some(ApiError::new(ProblemType::AwaitingCode)),

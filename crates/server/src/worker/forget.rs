@@ -1,5 +1,5 @@
-//! Deletes what has been kept for long enough: ended challenges and enrollments after the days that the settings say,
-//! replies, idempotency keys, `jti`s and test pushes at their end.
+//! Deletes what has been kept for long enough: ended challenges and enrollments after the days that the settings say, or
+//! fewer where their organisation says so; replies, idempotency keys, `jti`s and test pushes at their end.
 //!
 //! In small portions with a pause after each, so that sign-ins, which share the writer, hardly notice; by key, so that
 //! a portion costs the same however much there is. One node at a time does it. Never deletes events (the record of what
@@ -9,11 +9,12 @@
 use std::sync::Arc;
 
 use countersign_core::ports::{
-    StoreError,
+    PageRequest, StoreError,
     retention::{Forget, Forgotten},
+    tenants::TenantRetention,
 };
 use countersign_proto::{
-    ids::{ChallengeId, EnrollmentId},
+    ids::{ChallengeId, EnrollmentId, TenantId},
     timestamp::Timestamp,
 };
 
@@ -22,6 +23,8 @@ use crate::{config::Retention, http::state::App, shutdown::Stopping};
 
 /// Rows of one kind in one transaction.
 const PORTION: u32 = 200;
+/// Organisations with days of their own that are looked at in one portion.
+const TENANTS: u32 = 20;
 /// Between two portions while there is more: at most 4,000 rows of a kind in a second.
 const BETWEEN_PORTIONS_MILLIS: i64 = 50;
 /// Between two looks when there was nothing.
@@ -71,21 +74,56 @@ pub async fn round(app: &App, retention: &Retention) -> Result<(), StoreError> {
 struct Marks {
     challenges: Option<ChallengeId>,
     enrollments: Option<EnrollmentId>,
+    /// The last organisation with days of its own that has nothing left to forget.
+    tenant: Option<TenantId>,
 }
 
 /// One portion of each kind; whether there may be more.
 async fn portion(app: &App, retention: &Retention, marks: &mut Marks) -> Result<bool, StoreError> {
     let now = app.now();
     let mut has_more = app.store.forget_expired(now, PORTION).await? >= u64::from(PORTION);
+    has_more |= app.store.forget_webhook_deliveries(now, PORTION).await? >= u64::from(PORTION);
     if let Some(made_before) = end(now, retention.challenge_days) {
-        let command = Forget { made_before, after: marks.challenges, limit: PORTION };
+        let command = Forget { tenant_id: None, made_before, after: marks.challenges, limit: PORTION };
         has_more |= goes_on(app.store.forget_challenges(command).await?, &mut marks.challenges);
     }
     if let Some(made_before) = end(now, retention.enrollment_days) {
-        let command = Forget { made_before, after: marks.enrollments, limit: PORTION };
+        let command = Forget { tenant_id: None, made_before, after: marks.enrollments, limit: PORTION };
         has_more |= goes_on(app.store.forget_enrollments(command).await?, &mut marks.enrollments);
     }
+    has_more |= of_tenants(app, retention, marks, now).await?;
     Ok(has_more)
+}
+
+/// A portion of each kind of some organisations that forget sooner than the server; whether there may be more.
+async fn of_tenants(app: &App, retention: &Retention, marks: &mut Marks, now: Timestamp) -> Result<bool, StoreError> {
+    let page = PageRequest { before: marks.tenant, limit: TENANTS };
+    let tenants = app.store.tenants_with_settings(page).await?;
+    let mut has_left = false;
+    for (tenant_id, settings) in &tenants {
+        let TenantRetention { challenge_days, enrollment_days } = settings.retention;
+        let portion = |made_before| (Some(*tenant_id), made_before);
+        if let Some((tenant_id, made_before)) = sooner(now, retention.challenge_days, challenge_days).map(portion) {
+            let command = Forget { tenant_id, made_before, after: None, limit: PORTION };
+            has_left |= app.store.forget_challenges(command).await?.count >= PORTION;
+        }
+        if let Some((tenant_id, made_before)) = sooner(now, retention.enrollment_days, enrollment_days).map(portion) {
+            let command = Forget { tenant_id, made_before, after: None, limit: PORTION };
+            has_left |= app.store.forget_enrollments(command).await?.count >= PORTION;
+        }
+    }
+    if has_left {
+        // These once more.
+        return Ok(true);
+    }
+    marks.tenant = tenants.last().map(|(id, _)| *id).or(marks.tenant);
+    Ok(tenants.len() >= TENANTS as usize)
+}
+
+/// What an organisation made before this may go, if that is sooner than the server says.
+fn sooner(now: Timestamp, server_days: u32, tenant_days: Option<u32>) -> Option<Timestamp> {
+    let days = tenant_days.filter(|days| server_days == 0 || *days < server_days)?;
+    end(now, days)
 }
 
 /// What was made before this may go; never anything, for 0 days.
@@ -107,5 +145,15 @@ mod tests {
         let now = Timestamp::from_seconds(10_000_000);
         assert_eq!(end(now, 0), None);
         assert_eq!(end(now, 2), Some(now.plus_seconds(-172_800)));
+    }
+
+    #[test]
+    fn an_organisation_forgets_sooner_never_later() {
+        let now = Timestamp::from_seconds(100_000_000);
+        assert_eq!(sooner(now, 90, Some(2)), end(now, 2));
+        assert_eq!(sooner(now, 0, Some(2)), end(now, 2));
+        for (server, tenant) in [(90, None), (90, Some(90)), (90, Some(91)), (0, None)] {
+            assert_eq!(sooner(now, server, tenant), None);
+        }
     }
 }

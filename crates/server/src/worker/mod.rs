@@ -4,12 +4,15 @@
 //! function for one round, so that tests run it once instead of waiting.
 
 pub mod dispatch;
+pub mod erase;
 pub mod forget;
 pub mod lease;
 pub mod observe;
 pub mod poll;
 pub mod reload;
+pub mod seal;
 pub mod sweep;
+pub mod webhooks;
 
 use countersign_proto::timestamp::Timestamp;
 

@@ -45,7 +45,7 @@ use countersign_proto::{
 };
 
 pub(super) use self::{
-    ended::{Withdrawn, withdrawal},
+    ended::{Ended, Withdrawn, withdrawal},
     inbox::InboxOf,
     read::{AddresseesOf, ChallengeById},
 };

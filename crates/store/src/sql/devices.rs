@@ -15,7 +15,8 @@ use countersign_core::{
         PageRequest, Reply, StoreError,
         devices::{
             ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, DeviceName, Devices, DisputeNotice,
-            DisputeNoticeOutcome, NoticeRecord, UpdatePush, UpdatePushOutcome,
+            DisputeNoticeOutcome, NoticeRecord, RenameDevice, RenameDeviceOutcome, RevokeAllDevices, RotateKeys,
+            RotateKeysOutcome, UpdatePush, UpdatePushOutcome,
         },
         users::UserName,
     },
@@ -30,24 +31,33 @@ use countersign_proto::{
 use uuid::Uuid;
 
 use super::{Columns, Database, Outcome, Plain, Query, Row, Tx, query};
-use crate::{failure::Failure, statement::Statement};
+use crate::{failure::Failure, rows, statement::Statement};
 
 #[path = "devices/dispute.rs"]
 mod dispute;
 #[path = "devices/key.rs"]
 mod key;
+#[path = "devices/many.rs"]
+mod many;
 #[path = "devices/push.rs"]
 mod push;
+#[path = "devices/rename.rs"]
+mod rename;
+#[path = "devices/rotate.rs"]
+mod rotate;
 #[path = "devices/standing.rs"]
 mod standing;
 #[path = "devices/status.rs"]
 mod status;
 
-pub(super) use self::key::KeyByThumbprint;
+pub(super) use self::{
+    key::{KeyByThumbprint, insert_keys},
+    many::supersede,
+};
 
 /// Events of sign-ins, none of which is a notice: word for word what the index `events_of_user` leaves out, which is how
 /// the databases know that it fits. It is small however often somebody signs in.
-const SIGN_INS: &str = "'challenge.created', 'challenge.approved', 'challenge.denied', 'challenge.expired', \
+pub(super) const SIGN_INS: &str = "'challenge.created', 'challenge.approved', 'challenge.denied', 'challenge.expired', \
     'challenge.cancelled', 'challenge.reported'";
 
 /// The statements that share their columns.
@@ -55,6 +65,7 @@ pub(super) struct Statements {
     key: key::Statements,
     by_id: Statement,
     of_user: Statement,
+    of_installation: Statement,
     of_tenant: Statement,
     notices: Statement,
     status: status::Statements,
@@ -71,11 +82,16 @@ impl Statements {
                     push_undeliverable, push_undeliverable_at, push_updated_at, devices.created_at AS created_at,
                     activated_at, revoked_at, revoke_reason, accepted_at, pulled_at, answered_at, error, error_at
                 FROM devices JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
+                    AND users.erased_at IS NULL
                 LEFT JOIN push_health ON push_health.device_id = devices.id
                 WHERE devices.tenant_id = $1 AND {which}"
             ))
         };
-        let page = "devices.id < $2 AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR platform = $4)";
+        // One statement per index that leads to the page; what else is asked for filters its rows. Ids begin with the
+        // time of the registration.
+        let page = "devices.id < $2 AND devices.id >= $6 AND ($3 IS NULL OR status = $3)
+                AND ($4 IS NULL OR platform = $4) AND ($7 IS NULL OR app_id = $7)";
+        let any_installation = "($8 IS NULL OR installation_id = $8)";
         let newest_first = "ORDER BY devices.id DESC LIMIT $5";
         let parameters = |first: usize, count: usize| {
             (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
@@ -99,8 +115,15 @@ impl Statements {
         Self {
             key: key::Statements::new(),
             by_id: select("device", "devices.id = $2"),
-            of_user: select("devices_of_user", &format!("{page} AND devices.user_id = $6 {newest_first}")),
-            of_tenant: select("devices", &format!("{page} {newest_first}")),
+            of_user: select(
+                "devices_of_user",
+                &format!("{page} AND {any_installation} AND devices.user_id = $9 {newest_first}"),
+            ),
+            of_installation: select(
+                "devices_of_installation",
+                &format!("{page} AND installation_id = $8 {newest_first}"),
+            ),
+            of_tenant: select("devices", &format!("{page} AND {any_installation} {newest_first}")),
             notices: Statement::new(notices),
             status: status::Statements::new(),
         }
@@ -131,12 +154,21 @@ impl Devices for Database {
             },
         };
         let statements = &self.statements.devices;
-        let list = query(if user_id.is_some() { &statements.of_user } else { &statements.of_tenant })
+        let statement = match (user_id, &filter.installation_id) {
+            (Some(_), _) => &statements.of_user,
+            (None, Some(_)) => &statements.of_installation,
+            (None, None) => &statements.of_tenant,
+        };
+        let (before, from) = bounds(&filter, page.before);
+        let list = query(statement)
             .bind(tenant_id.as_uuid())
-            .bind(page.before.map_or(Uuid::max(), DeviceId::as_uuid))
+            .bind(before)
             .bind(filter.status.map(|status| status.as_str()))
             .bind(filter.platform.map(|platform| platform.as_str()))
-            .bind(i64::from(page.limit));
+            .bind(i64::from(page.limit))
+            .bind(from)
+            .bind(filter.app_id)
+            .bind(filter.installation_id);
         let list = match user_id {
             Some(id) => list.bind(id.as_uuid()),
             None => list,
@@ -157,7 +189,19 @@ impl Devices for Database {
         self.write(command).await
     }
 
+    async fn revoke_all_devices(&self, command: RevokeAllDevices) -> Result<Option<Vec<DeviceId>>, StoreError> {
+        self.write(command).await
+    }
+
+    async fn rename_device(&self, command: RenameDevice) -> Result<RenameDeviceOutcome, StoreError> {
+        self.write(command).await
+    }
+
     async fn update_push(&self, command: UpdatePush) -> Result<UpdatePushOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn rotate_keys(&self, command: RotateKeys) -> Result<RotateKeysOutcome, StoreError> {
         self.write(command).await
     }
 
@@ -189,13 +233,13 @@ impl Devices for Database {
         row.map(|row| Columns::new("replies", &row).text("body")).transpose()
     }
 
-    async fn remember_reply(&self, tenant_id: TenantId, reply: Reply) -> Result<(), StoreError> {
-        self.write(RememberReply { tenant_id, reply }).await
+    async fn remember_reply(&self, tenant_id: TenantId, user_id: UserId, reply: Reply) -> Result<(), StoreError> {
+        self.write(RememberReply { tenant_id, user_id, reply }).await
     }
 }
 
 impl Database {
-    async fn user_id(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<UserId>, StoreError> {
+    pub(super) async fn user_id(&self, tenant_id: TenantId, external_id: &str) -> Result<Option<UserId>, StoreError> {
         let by_external_id = "-- user_id
             SELECT id FROM users WHERE tenant_id = $1 AND external_id = $2";
         let row = self.fetch_optional(query(by_external_id).bind(tenant_id.as_uuid()).bind(external_id)).await?;
@@ -206,6 +250,7 @@ impl Database {
 /// Keeps the first reply to an artefact that changed nothing.
 struct RememberReply {
     tenant_id: TenantId,
+    user_id: UserId,
     reply: Reply,
 }
 
@@ -214,23 +259,37 @@ impl Plain for RememberReply {
     type Reply = ();
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<()>, Failure> {
-        insert_reply(tx, self.tenant_id, &self.reply).await?;
+        insert_reply(tx, self.tenant_id, self.user_id, &self.reply).await?;
         Ok(Outcome::Commit(()))
     }
 }
 
-/// Keeps a reply; an earlier one to the same artefact stays.
-pub(super) async fn insert_reply(tx: &mut Tx<'_>, tenant_id: TenantId, reply: &Reply) -> Result<(), Failure> {
+/// Keeps a reply, which goes with its user; an earlier one to the same artefact stays.
+pub(super) async fn insert_reply(
+    tx: &mut Tx<'_>,
+    tenant_id: TenantId,
+    user_id: UserId,
+    reply: &Reply,
+) -> Result<(), Failure> {
     let insert = "-- insert_reply
-        INSERT INTO replies (artefact, tenant_id, body, expires_at) VALUES ($1, $2, $3, $4)
+        INSERT INTO replies (artefact, tenant_id, body, expires_at, user_id) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (artefact) DO NOTHING";
     let insert = query(insert)
         .bind(reply.artefact.as_ref())
         .bind(tenant_id.as_uuid())
         .bind(&reply.body)
-        .bind(reply.expires_at.as_millis());
+        .bind(reply.expires_at.as_millis())
+        .bind(user_id.as_uuid());
     tx.execute(insert).await?;
     Ok(())
+}
+
+/// Ids below the first, and from the second on, are on the page. A time that is named is not part of it.
+fn bounds(filter: &DeviceFilter, before: Option<DeviceId>) -> (Uuid, Uuid) {
+    let before = before.map_or(Uuid::max(), DeviceId::as_uuid);
+    let created_before = filter.created_before.map_or(Uuid::max(), rows::first_id_at);
+    let from = filter.created_after.map_or(Uuid::nil(), |after| rows::first_id_at(after.plus_millis(1)));
+    (before.min(created_before), from)
 }
 
 /// A push binding as its column has it.
@@ -305,7 +364,7 @@ fn versions(columns: &Columns<'_>) -> Result<DeviceVersions, StoreError> {
     })
 }
 
-fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, StoreError> {
+pub(super) fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, StoreError> {
     match (columns.optional_id("binding_id")?, columns.optional_text("binding")?) {
         (Some(id), Some(jws)) => Ok(Some(StoredBinding { id, jws })),
         (None, None) => Ok(None),

@@ -25,6 +25,7 @@ use countersign_core::{
 use countersign_proto::{
     ids::{DeviceId, EnrollmentId, TenantId, UserId},
     timestamp::Timestamp,
+    vocabulary::EnrollmentStatus,
 };
 
 use super::{Columns, Database, Outcome, Plain, Row, Tx, devices, query};
@@ -54,6 +55,7 @@ impl Enrollments for Database {
                 enrollments.created_at AS created_at
             FROM enrollments
             JOIN users ON users.id = enrollments.user_id AND users.tenant_id = enrollments.tenant_id
+                AND users.erased_at IS NULL
             WHERE enrollments.tenant_id = $1 AND enrollments.id = $2";
         let row = self.fetch_optional(query(by_id).bind(tenant_id.as_uuid()).bind(id.as_uuid())).await?;
         row.as_ref().map(enrollment).transpose()
@@ -77,10 +79,12 @@ impl Enrollments for Database {
     async fn claimed_device(&self, tenant_id: TenantId, id: EnrollmentId) -> Result<Option<ClaimedDevice>, StoreError> {
         let claimed = "-- claimed_device
             SELECT devices.id AS device_id, devices.user_id AS user_id, external_id, devices.purpose AS purpose, claim_seal,
+                enrollments.status AS enrollment_status,
                 device_key.public_key AS device_key, uv_key.public_key AS uv_key
             FROM enrollments
             JOIN devices ON devices.id = enrollments.device_id AND devices.tenant_id = enrollments.tenant_id
             JOIN users ON users.id = devices.user_id AND users.tenant_id = devices.tenant_id
+                AND users.erased_at IS NULL
             JOIN device_keys AS device_key ON device_key.thumbprint = devices.key_thumbprint
                 AND device_key.device_id = devices.id
             LEFT JOIN device_keys AS uv_key ON uv_key.thumbprint = devices.uv_thumbprint
@@ -183,6 +187,7 @@ fn claimed_device(row: &Row) -> Result<ClaimedDevice, StoreError> {
         user_id: columns.id("user_id")?,
         external_id: columns.text("external_id")?,
         purpose: columns.word("purpose")?,
+        is_completed: columns.word::<EnrollmentStatus>("enrollment_status")? == EnrollmentStatus::Completed,
         claim_seal: columns.text("claim_seal")?,
         device_key: columns.get("device_key")?,
         uv_key: columns.get("uv_key")?,

@@ -1,5 +1,10 @@
 //! Who may act, and which rows are locked before they are judged.
 //!
+//! Whoever acts for an organisation shares its row against being disabled, and only against that (`FOR KEY SHARE`, which
+//! counters and event positions do not meet): API clients with their keys, devices where their users are locked, or
+//! alone. Disabling holds the row alone (`FOR UPDATE`): it waits for whoever is before its commit, and is seen by all
+//! who come later.
+//!
 //! Everybody locks in one order: tenant, API client, user, device, challenge; several of a kind in the order of
 //! their ids. On SQLite a writing transaction is alone anyway, and nothing is locked.
 
@@ -29,6 +34,7 @@ const OWNED: &rows::Columns = &[("r_id", Type::Id), ("r_tenant_id", Type::Id)];
 /// See the module.
 pub(super) struct Statements {
     live_actors: Statement,
+    live_tenant: Statement,
     lock_users: Statement,
     share_devices: Statement,
     lock_devices: Statement,
@@ -49,7 +55,7 @@ impl Statements {
               AND tenants.id = r_tenant_id AND tenants.disabled_at IS NULL
             ORDER BY api_clients.id, api_keys.id {lock}",
             rows = dialect::row_source(1, ACTORS),
-            lock = dialect::locking("FOR SHARE OF api_clients, api_keys"),
+            lock = dialect::locking("FOR KEY SHARE OF tenants FOR SHARE OF api_clients, api_keys"),
         );
         let lock = |name: &str, table: &str, clause: &'static str| {
             Statement::new(format!(
@@ -61,9 +67,22 @@ impl Statements {
                 lock = dialect::locking(clause),
             ))
         };
+        let lock_users = format!(
+            "-- lock_users
+            SELECT users.id FROM {rows} CROSS JOIN users CROSS JOIN tenants
+            WHERE users.id = r_id AND users.tenant_id = r_tenant_id AND tenants.id = r_tenant_id
+            ORDER BY users.id {lock}",
+            rows = dialect::row_source(1, OWNED),
+            lock = dialect::locking("FOR KEY SHARE OF tenants FOR NO KEY UPDATE OF users"),
+        );
         Self {
             live_actors: Statement::new(live_actors),
-            lock_users: lock("lock_users", "users", "FOR NO KEY UPDATE OF users"),
+            live_tenant: Statement::new(format!(
+                "-- live_tenant
+                SELECT id FROM tenants WHERE id = $1 AND disabled_at IS NULL {}",
+                dialect::locking("FOR KEY SHARE"),
+            )),
+            lock_users: Statement::new(lock_users),
             share_devices: lock("share_devices", "devices", "FOR SHARE OF devices"),
             lock_devices: lock("lock_devices", "devices", "FOR NO KEY UPDATE OF devices"),
         }
@@ -72,18 +91,27 @@ impl Statements {
 
 impl Tx<'_> {
     /// Requires that the stamp's actor may still act; call it first. An API client's key, the client and the
-    /// tenant must be live, and stay so until this transaction ends.
+    /// tenant must be live, and a device's tenant, and stay so until this transaction ends.
     ///
     /// # Errors
-    /// [`StoreError::ActorGone`].
+    /// [`StoreError::ActorGone`]; [`StoreError::TenantDisabled`] to a device.
     pub(super) async fn require_actor(&mut self, stamp: &Stamp) -> Result<(), Failure> {
+        if matches!(stamp.actor, Actor::Device(_)) {
+            let statements = self.statements();
+            let tenant = query(&statements.locks.live_tenant).bind(stamp.tenant_id.as_uuid());
+            return match self.fetch_optional(tenant).await? {
+                Some(_) => Ok(()),
+                None => Err(StoreError::TenantDisabled.into()),
+            };
+        }
         match self.gone_actors(&[Some(stamp)]).await?.as_slice() {
             [false] => Ok(()),
             _ => Err(StoreError::ActorGone.into()),
         }
     }
 
-    /// For each stamp, whether its actor may no longer act. Devices are judged by the commands themselves.
+    /// For each stamp, whether its actor may no longer act. Devices are judged by the commands themselves, and so are
+    /// their tenants.
     pub(super) async fn gone_actors(&mut self, stamps: &[Option<&Stamp>]) -> Result<Vec<bool>, Failure> {
         // A batch has many commands of few clients. The latest of their times is the strictest.
         let mut asked: HashMap<ClientKey, Timestamp> = HashMap::new();
@@ -112,7 +140,8 @@ impl Tx<'_> {
         Ok(stamps.iter().map(is_gone).collect())
     }
 
-    /// Locks users against every other transaction that changes or locks them.
+    /// Locks users against every other transaction that changes or locks them, and shares their tenants: whether those
+    /// are disabled holds until this transaction ends.
     pub(super) async fn lock_users(&mut self, users: &[(TenantId, UserId)]) -> Result<(), Failure> {
         let statements = self.statements();
         self.lock(&statements.locks.lock_users, users).await

@@ -59,13 +59,14 @@ const NEW: &rows::Columns = &[
     ("r_expires_at", Type::Integer),
 ];
 
-/// What both the claim and the outbox's age look at, of `notifications` beside `devices`; `now` is a parameter. The
-/// rest waits for its end: a device that is back, or has told us a new token, still gets it.
+/// What both the claim and the outbox's age look at, of `notifications` beside `devices` and `tenants`; `now` is a
+/// parameter. The rest waits for its end: a device that is back, or has told us a new token, still gets it.
 fn is_sendable(now: &str) -> String {
     format!(
         "notifications.expires_at > {now}
         AND devices.id = notifications.device_id AND devices.tenant_id = notifications.tenant_id
-        AND devices.status = 'active' AND devices.push_channel <> 'none' AND devices.push_token_gone = 0"
+        AND devices.status = 'active' AND devices.push_channel <> 'none' AND devices.push_token_gone = 0
+        AND tenants.id = notifications.tenant_id AND tenants.disabled_at IS NULL"
     )
 }
 
@@ -120,7 +121,7 @@ impl Statements {
                 SELECT (SELECT notifications.id
                         FROM (SELECT id, tenant_id, device_id, expires_at FROM notifications
                               WHERE channel = r_channel ORDER BY due_at, id LIMIT {LOOKED_AT}) AS notifications
-                        CROSS JOIN devices
+                        CROSS JOIN devices CROSS JOIN tenants
                         WHERE {is_sendable}
                         ORDER BY notifications.id LIMIT 1) AS id, r_channel AS channel
                 FROM {channels}",

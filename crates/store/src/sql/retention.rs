@@ -43,12 +43,21 @@ impl Plain for Forget<ChallengeId> {
     type Reply = Forgotten<ChallengeId>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Forgotten<ChallengeId>>, Failure> {
-        let forget = query(
-            "-- forget_challenges
-            DELETE FROM challenges WHERE id IN
-                (SELECT id FROM challenges WHERE id > $1 AND id < $2 AND status <> 'pending' ORDER BY id LIMIT $3)
-            RETURNING id",
-        );
+        let forget = query(match self.tenant_id {
+            None => {
+                "-- forget_challenges
+                DELETE FROM challenges WHERE id IN
+                    (SELECT id FROM challenges WHERE id > $1 AND id < $2 AND status <> 'pending' ORDER BY id LIMIT $3)
+                RETURNING id"
+            }
+            Some(_) => {
+                "-- forget_challenges_of_tenant
+                DELETE FROM challenges WHERE id IN
+                    (SELECT id FROM challenges
+                     WHERE tenant_id = $4 AND id > $1 AND id < $2 AND status <> 'pending' ORDER BY id LIMIT $3)
+                RETURNING id"
+            }
+        });
         let forgotten = forget_rows(tx, forget, self, "challenges").await?;
         if !forgotten.is_empty() {
             let rows = forgotten.iter().map(|id| json!({"r_challenge_id": rows::id(*id)})).collect();
@@ -65,13 +74,23 @@ impl Plain for Forget<EnrollmentId> {
     type Reply = Forgotten<EnrollmentId>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Forgotten<EnrollmentId>>, Failure> {
-        let forget = query(
-            "-- forget_enrollments
-            DELETE FROM enrollments WHERE id IN
-                (SELECT id FROM enrollments
-                 WHERE id > $1 AND id < $2 AND status NOT IN ('pending', 'claimed') ORDER BY id LIMIT $3)
-            RETURNING id",
-        );
+        let forget = query(match self.tenant_id {
+            None => {
+                "-- forget_enrollments
+                DELETE FROM enrollments WHERE id IN
+                    (SELECT id FROM enrollments
+                     WHERE id > $1 AND id < $2 AND status NOT IN ('pending', 'claimed') ORDER BY id LIMIT $3)
+                RETURNING id"
+            }
+            Some(_) => {
+                "-- forget_enrollments_of_tenant
+                DELETE FROM enrollments WHERE id IN
+                    (SELECT id FROM enrollments
+                     WHERE tenant_id = $4 AND id > $1 AND id < $2 AND status NOT IN ('pending', 'claimed')
+                     ORDER BY id LIMIT $3)
+                RETURNING id"
+            }
+        });
         Ok(outcome(&forget_rows(tx, forget, self, "enrollments").await?))
     }
 }
@@ -86,6 +105,10 @@ async fn forget_rows<K>(
         .bind(command.after.map_or(Uuid::nil(), Id::as_uuid))
         .bind(rows::first_id_at(command.made_before))
         .bind(i64::from(command.limit));
+    let forget = match command.tenant_id {
+        Some(tenant_id) => forget.bind(tenant_id.as_uuid()),
+        None => forget,
+    };
     let rows = tx.fetch_all(forget).await?;
     Ok(rows.iter().map(|row| Columns::new(table, row).id("id")).collect::<Result<_, _>>()?)
 }

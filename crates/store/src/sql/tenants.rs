@@ -1,18 +1,28 @@
-//! Tenants: each row is an isolated organisation and its policy.
+//! Tenants: each row is an isolated organisation, its policy, its settings, and the counters of what has a quota.
 //!
-//! Nobody is moved between tenants and no tenant is ever deleted here.
+//! Nobody is moved between tenants and no tenant is ever deleted here. Settings and quotas are in `tenants/settings.rs`,
+//! disabling in `tenants/disable.rs`.
 
 use async_trait::async_trait;
 use countersign_core::{
+    actor::Stamp,
     digest::Digest,
     event::{Event, EventKind, Subjects},
     policy::{Policy, stricter},
     ports::{
-        StoreError,
-        tenants::{CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome, Tenant, Tenants},
+        PageRequest, StoreError,
+        challenges::DueChallenge,
+        tenants::{
+            ChangeTenant, ChangeTenantOutcome, CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome,
+            SetQuotas, SwitchTenantOutcome, Tenant, TenantDetails, TenantSettings, Tenants,
+        },
     },
 };
-use countersign_proto::{ids::TenantId, vocabulary::ClientAuthentication};
+use countersign_proto::{
+    ids::{EnrollmentId, TenantId},
+    timestamp::Timestamp,
+    vocabulary::ClientAuthentication,
+};
 
 use serde_json::{Value, json};
 
@@ -26,9 +36,16 @@ use crate::{
     statement::Statement,
 };
 
+#[path = "tenants/disable.rs"]
+mod disable;
+#[path = "tenants/settings.rs"]
+mod settings;
+
 /// See the module.
 pub(super) struct Statements {
     by_id: Statement,
+    disable: disable::Statements,
+    settings: settings::Statements,
 }
 
 impl Statements {
@@ -40,6 +57,8 @@ impl Statements {
                 FROM {ids} CROSS JOIN tenants WHERE id = r_id",
                 ids = dialect::row_source(1, TenantById::COLUMNS),
             )),
+            disable: disable::Statements::new(),
+            settings: settings::Statements::new(),
         }
     }
 }
@@ -105,6 +124,52 @@ impl Tenants for Database {
             LIMIT 1";
         let row = self.fetch_optional(query(statement).bind(tenant_id.as_uuid()).bind(i64::from(version))).await?;
         row.map(|row| policy(&Columns::new("policy_versions", &row))).transpose()
+    }
+
+    async fn tenant_details(&self, id: TenantId) -> Result<Option<TenantDetails>, StoreError> {
+        let row = self.fetch_optional(settings::details(id)).await?;
+        row.map(|row| settings::read(&Columns::new("tenants", &row))).transpose()
+    }
+
+    async fn change_tenant(&self, command: ChangeTenant) -> Result<ChangeTenantOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn set_quotas(&self, command: SetQuotas) -> Result<ChangeTenantOutcome, StoreError> {
+        self.write(command).await
+    }
+
+    async fn disable_tenant(&self, stamp: Stamp) -> Result<SwitchTenantOutcome, StoreError> {
+        self.write(disable::Switch { stamp, disables: true }).await
+    }
+
+    async fn enable_tenant(&self, stamp: Stamp) -> Result<SwitchTenantOutcome, StoreError> {
+        self.write(disable::Switch { stamp, disables: false }).await
+    }
+
+    async fn pending_of_tenant(
+        &self,
+        id: TenantId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueChallenge>, StoreError> {
+        disable::pending(self, id, now, limit).await
+    }
+
+    async fn open_enrollments_of_tenant(
+        &self,
+        id: TenantId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<EnrollmentId>, StoreError> {
+        disable::open_enrollments(self, id, now, limit).await
+    }
+
+    async fn tenants_with_settings(
+        &self,
+        page: PageRequest<TenantId>,
+    ) -> Result<Vec<(TenantId, TenantSettings)>, StoreError> {
+        settings::differing(self, page).await
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The counters are columns moved by the write of each change; nothing here counts rows. Whoever changes a
 //! user's devices, enrollments or counters holds the user's row first (`Tx::lock_user`).
+//! Erasing somebody is in `users/erase.rs` and `users/blank.rs`, what is held on a person in `users/held.rs`. Whoever is
+//! erased is no user any more: no statement here finds the empty row that stays.
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -10,12 +12,15 @@ use countersign_core::{
     limits::FAILURES_UNTIL_ENDLESS_LOCK,
     ports::{
         PageRequest, StoreError,
-        users::{ClearReportOutcome, ReportUser, ReportUserOutcome, UnlockOutcome, UserName, UserRecord, Users},
+        users::{
+            ClearReportOutcome, EraseUserOutcome, Erasure, HeldEnrollment, HeldKey, RenameUser, ReportUser,
+            ReportUserOutcome, TimelineEntry, UnlockOutcome, UserName, UserRecord, Users,
+        },
     },
 };
 use countersign_proto::{
     api::users::UserReport,
-    ids::{TenantId, UserId},
+    ids::{DeviceId, EnrollmentId, TenantId, UserId},
     timestamp::Timestamp,
 };
 use uuid::Uuid;
@@ -23,8 +28,17 @@ use uuid::Uuid;
 use super::{Columns, Database, Outcome, Plain, Row, Tx, query};
 use crate::{failure::Failure, statement::Statement};
 
-/// The statements that share their columns.
+#[path = "users/blank.rs"]
+mod blank;
+#[path = "users/erase.rs"]
+mod erase;
+#[path = "users/held.rs"]
+mod held;
+
+/// The statements that share their columns, and those of the files below this one.
 pub(super) struct Statements {
+    blank: blank::Statements,
+    held: held::Statements,
     by_id: Statement,
     by_external_id: Statement,
     page: Statement,
@@ -37,10 +51,12 @@ impl Statements {
                 "-- {name}
                 SELECT id, external_id, display_name, created_at, device_count, pending_challenges,
                     consecutive_failures, locked_until, reported_at, reported_by, pushes_stopped_until
-                FROM users WHERE tenant_id = $1 AND {which}"
+                FROM users WHERE tenant_id = $1 AND erased_at IS NULL AND {which}"
             ))
         };
         Self {
+            blank: blank::Statements::new(),
+            held: held::Statements::new(),
             by_id: select("user", "id = $2"),
             by_external_id: select("user_by_external_id", "external_id = $2 AND id < $3"),
             page: select("users", "id < $2 ORDER BY id DESC LIMIT $3"),
@@ -82,6 +98,82 @@ impl Users for Database {
 
     async fn clear_report(&self, stamp: Stamp, id: UserId) -> Result<ClearReportOutcome, StoreError> {
         self.write(ClearReport { stamp, id }).await
+    }
+
+    async fn rename_user(&self, command: RenameUser) -> Result<Option<UserRecord>, StoreError> {
+        self.write(command).await
+    }
+
+    async fn erase_user(&self, stamp: Stamp, id: UserId) -> Result<EraseUserOutcome, StoreError> {
+        self.write(erase::EraseUser { stamp, id }).await
+    }
+
+    async fn blank_erased(&self, erasure: Erasure, now: Timestamp, limit: u32) -> Result<bool, StoreError> {
+        self.write(blank::Blank { erasure, now, limit }).await
+    }
+
+    async fn unfinished_erasures(&self, limit: u32) -> Result<Vec<Erasure>, StoreError> {
+        erase::unfinished(self, limit).await
+    }
+
+    async fn scrub_files(&self) -> Result<bool, StoreError> {
+        self.scrub().await
+    }
+
+    async fn finish_erasure(&self, erasure: Erasure) -> Result<(), StoreError> {
+        self.write(erase::FinishErasure(erasure)).await
+    }
+
+    async fn timeline(
+        &self,
+        tenant_id: TenantId,
+        id: UserId,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<TimelineEntry>, StoreError> {
+        held::timeline(self, tenant_id, id, before, limit).await
+    }
+
+    async fn enrollments_of_user(
+        &self,
+        tenant_id: TenantId,
+        id: UserId,
+        page: PageRequest<EnrollmentId>,
+    ) -> Result<Vec<HeldEnrollment>, StoreError> {
+        held::enrollments(self, tenant_id, id, page).await
+    }
+
+    async fn keys_of_device(&self, tenant_id: TenantId, id: DeviceId) -> Result<Vec<HeldKey>, StoreError> {
+        held::keys(self, tenant_id, id).await
+    }
+
+    async fn record_export(&self, stamp: Stamp, id: UserId) -> Result<bool, StoreError> {
+        self.write(held::RecordExport { stamp, id }).await
+    }
+}
+
+#[async_trait]
+impl Plain for RenameUser {
+    type Reply = Option<UserRecord>;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Option<UserRecord>>, Failure> {
+        tx.require_actor(&self.stamp).await?;
+        tx.lock_user(self.stamp.tenant_id, self.id).await?;
+        let Some(before) = record(tx, self.stamp.tenant_id, self.id).await? else {
+            return Ok(Outcome::Rollback(None));
+        };
+        if before.name.display_name == self.display_name {
+            return Ok(Outcome::Rollback(Some(before)));
+        }
+        let rename = query("-- rename_user\nUPDATE users SET display_name = $3 WHERE tenant_id = $1 AND id = $2")
+            .bind(self.stamp.tenant_id.as_uuid())
+            .bind(self.id.as_uuid())
+            .bind(self.display_name.as_deref());
+        tx.execute(rename).await?;
+        let subjects = Subjects { user_id: Some(self.id), ..Subjects::default() };
+        let event = Event::new(&self.stamp, EventKind::UserChanged, subjects).with("changed", vec!["display_name"]);
+        tx.insert_events(vec![event]).await?;
+        Ok(Outcome::Commit(record(tx, self.stamp.tenant_id, self.id).await?))
     }
 }
 

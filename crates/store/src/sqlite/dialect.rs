@@ -56,3 +56,11 @@ pub(super) fn notifications(_keys: &[WakeKey]) -> Vec<Query<'static>> {
 pub(super) async fn prepare_writer(_connection: &mut Connection) -> Result<(), sqlx::Error> {
     Ok(())
 }
+
+/// Brings everything from the write-ahead log into the file and empties the log: what was overwritten stands in neither
+/// any more (`secure_delete` has zeroed it in the file). Waits for readers, up to the busy timeout.
+pub(super) async fn scrub(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("-- scrub\nPRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    // 0: nobody was in the way. https://sqlite.org/pragma.html#pragma_wal_checkpoint
+    Ok(sqlx::Row::try_get::<i64, _>(&row, 0)? == 0)
+}

@@ -13,7 +13,7 @@ use crate::world::{NOW, Phone, World};
 
 /// A portion from the beginning, of what was made before `made_before`.
 fn portion<I>(made_before: Timestamp, limit: u32) -> Forget<I> {
-    Forget { made_before, after: None, limit }
+    Forget { tenant_id: None, made_before, after: None, limit }
 }
 
 /// Ids begin with the time: everything here was made at `NOW`.
@@ -115,5 +115,26 @@ async fn a_replay_is_answered_though_its_challenge_is_gone() {
         assert_eq!(world.store.forget_challenges(portion(AFTER, 9)).await.map(|forgotten| forgotten.count), Ok(1));
         let stored = world.store.stored_creation(command.facts.client_id, "key", NOW).await.unwrap().unwrap();
         assert_eq!((stored.reply.as_str(), stored.number), ("the first reply", None));
+    }
+}
+
+#[tokio::test]
+async fn an_organisation_forgets_its_own_before_others_do() {
+    for world in World::each().await {
+        let neighbour = world.tenant("neighbour").await;
+        let phone = world.phone("ada").await;
+        let id = approved(&world, &phone).await;
+        let of = |tenant_id| Forget { tenant_id: Some(tenant_id), ..portion(AFTER, 100) };
+        let of_enrollments = |tenant_id| Forget { tenant_id: Some(tenant_id), ..portion(AFTER, 100) };
+        let none = Forgotten { count: 0, last: None };
+        assert_eq!(world.store.forget_challenges(of(neighbour)).await, Ok(none));
+        assert_eq!(world.store.forget_enrollments(of_enrollments(neighbour)).await.map(|forgotten| forgotten.count), Ok(0));
+        assert!(world.store.challenge(id).await.unwrap().is_some());
+        let forgotten = Forgotten { count: 1, last: Some(id) };
+        assert_eq!(world.store.forget_challenges(of(world.tenant_id)).await, Ok(forgotten));
+        let enrollments = world.store.forget_enrollments(of_enrollments(world.tenant_id)).await;
+        assert_eq!(enrollments.map(|forgotten| forgotten.count), Ok(1));
+        assert_eq!(world.other.challenge(id).await, Ok(None));
+        assert_eq!(world.database.number("SELECT count(*) FROM deliveries").await, 0);
     }
 }

@@ -8,7 +8,13 @@ use countersign_core::{
 };
 use countersign_proto::vocabulary::{ClientAuthentication, Profile};
 
-use crate::world::{NOW, World};
+use crate::{
+    devices::REVOKE,
+    world::{NOW, World},
+};
+
+#[path = "tenants/disabled.rs"]
+mod disabled;
 
 fn new_tenant(world: &World, slug: &str) -> CreateTenant {
     CreateTenant { stamp: world.stamp_in(world.id()), slug: slug.to_owned(), name: "Name".to_owned() }

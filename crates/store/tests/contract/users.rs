@@ -12,6 +12,9 @@ use countersign_core::{
 
 use crate::world::{NOW, World};
 
+#[path = "users/erasure.rs"]
+mod erasure;
+
 const ALL: PageRequest<countersign_proto::ids::UserId> = PageRequest { before: None, limit: 100 };
 
 #[tokio::test]

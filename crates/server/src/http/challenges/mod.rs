@@ -14,7 +14,9 @@ use countersign_core::{
     challenge::{ChallengeRecord, DeliveryRecord},
     ports::challenges::{Close, CloseChallenge},
 };
-use countersign_proto::{api::challenges::Delivery, ids::ChallengeId, vocabulary::ChallengeStatus};
+use countersign_proto::{
+    api::challenges::Delivery, ids::ChallengeId, problem::ProblemType, vocabulary::ChallengeStatus,
+};
 
 use super::{
     access::ApiCaller,
@@ -27,7 +29,7 @@ use crate::{alarm, decisions::Viewer};
 /// The caller's challenge: its own, or with `audit:read` any of its tenant.
 ///
 /// # Errors
-/// One 404 for unknown, another tenant's and another client's ids.
+/// One 404 for unknown, another tenant's and another client's ids; 410 if its user was erased.
 async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(ChallengeRecord, Viewer)> {
     let record = app.store.challenge(id).await?;
     let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
@@ -43,6 +45,9 @@ async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(Chal
     } else {
         return Err(ApiError::not_found());
     };
+    if record.erased_at.is_some() {
+        return Err(ApiError::new(ProblemType::Erased));
+    }
     Ok((settle(app, record).await?, viewer))
 }
 
@@ -72,7 +77,8 @@ async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord
     Ok(settled)
 }
 
-fn show_delivery(record: DeliveryRecord) -> Delivery {
+/// A delivery as callers see it.
+pub fn show_delivery(record: DeliveryRecord) -> Delivery {
     let DeliveryRecord { device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at } =
         record;
     Delivery { device_id, channel, state, attempts, last_error, updated_at, accepted_at, fetched_at }

@@ -8,8 +8,11 @@ use countersign_proto::{
     ids::DeviceId,
     jose::{
         Claims, HeaderKey, Kind, PublicKey, Thumbprint, Unverified, check_audience, check_iat, check_jti,
-        claims::{DeregistrationClaims, DisputeClaims, ProofClaims, PushUpdateClaims, ResponseClaims},
+        claims::{
+            DeregistrationClaims, DisputeClaims, KeyRotationClaims, ProofClaims, PushUpdateClaims, ResponseClaims,
+        },
     },
+    problem::ProblemType,
     timestamp::Timestamp,
     vocabulary::DeviceStatus,
 };
@@ -81,6 +84,18 @@ impl DeviceClaims for DeregistrationClaims {
     }
 }
 
+impl DeviceClaims for KeyRotationClaims {
+    fn iss(&self) -> &str {
+        &self.iss
+    }
+    fn aud(&self) -> &str {
+        &self.aud
+    }
+    fn jti(&self) -> &str {
+        &self.jti
+    }
+}
+
 impl DeviceClaims for DisputeClaims {
     fn iss(&self) -> &str {
         &self.iss
@@ -111,11 +126,15 @@ pub async fn open<C: DeviceClaims>(app: &App, token: &[u8], now: Timestamp) -> A
     let (unverified, thumbprint) = parse::<C>(token)?;
     let key = app.keyring.fresh(&thumbprint).await?.filter(|key| is_told(key, now));
     let key = key.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
-    // The table of protocol 2: the uv key signs responses, and nothing else.
-    if key.signer.role != KeyRole::Device && C::KIND != Kind::Response {
+    // The table of protocol 2: the uv key signs responses and its own replacement, and nothing else.
+    if key.signer.role != KeyRole::Device && !matches!(C::KIND, Kind::Response | Kind::KeyRotation) {
         return Err(ApiError::invalid_signature("key_role"));
     }
     let claims = read(unverified, &key.public_key, key.signer.device_id, &app.keys)?;
+    // Told to whoever holds the key, as whether the device is active.
+    if key.is_tenant_disabled {
+        return Err(ApiError::new(ProblemType::TenantDisabled));
+    }
     Ok(Opened { claims, key, thumbprint })
 }
 

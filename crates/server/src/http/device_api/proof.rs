@@ -3,7 +3,7 @@
 //! A proof may be seen twice inside its window: reads change nothing.
 
 use axum::http::{header, request::Parts};
-use countersign_proto::{jose::claims::ProofClaims, vocabulary::DeviceStatus};
+use countersign_proto::{jose::claims::ProofClaims, problem::ProblemType, vocabulary::DeviceStatus};
 
 use super::artefact;
 use crate::{
@@ -30,6 +30,9 @@ impl ProvenDevice {
     pub async fn still_reads(&self, app: &App) -> ApiResult<()> {
         let key = app.keyring.fresh(&self.key.public_key.thumbprint()).await?;
         let key = key.ok_or_else(|| ApiError::invalid_signature("unknown_key"))?;
+        if key.is_tenant_disabled {
+            return Err(ApiError::new(ProblemType::TenantDisabled));
+        }
         may_read(key.status)
     }
 }

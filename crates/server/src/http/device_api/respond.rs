@@ -68,14 +68,21 @@ pub async fn handle(
     let claims: ResponseClaims = artefact::read(unverified, &bound.public_key, bound.signer.device_id, &app.keys)?;
     let attempt = Attempt { app: &app, now, id, text, claims, thumbprint: thumbprint.clone(), request_id };
     match attempt.decide(bound).await {
-        Err(error) if error.kind() == ProblemType::DeviceNotActive => Err(tell(&app, &thumbprint, now, error).await?),
+        Err(error) if error.kind().spec().status < 500 => Err(tell(&app, &thumbprint, now, error).await?),
         outcome => outcome,
     }
 }
 
-/// A device that was revoked long ago is no longer told so: its key is an unknown one.
+/// A device that was revoked long ago is no longer told so: its key is an unknown one. And one whose organisation is
+/// disabled is told that, and nothing else.
 async fn tell(app: &App, thumbprint: &Thumbprint, now: Timestamp, told: ApiError) -> ApiResult<ApiError> {
     let key = app.keyring.fresh(thumbprint).await?;
+    if key.as_ref().is_some_and(|key| key.is_tenant_disabled) {
+        return Ok(ApiError::new(ProblemType::TenantDisabled));
+    }
+    if told.kind() != ProblemType::DeviceNotActive {
+        return Ok(told);
+    }
     let is_told = key.is_some_and(|key| artefact::is_told(&key, now));
     Ok(if is_told { told } else { ApiError::invalid_signature("unknown_key") })
 }
@@ -176,7 +183,7 @@ impl Attempt<'_> {
         if let Some(known) = self.app.decisions.known(id) {
             return Ok(Some(known).filter(|known| is_own(&known.facts)));
         }
-        match self.app.store.challenge(id).await?.filter(|record| is_own(&record.facts)) {
+        match self.app.store.challenge(id).await?.filter(|record| record.erased_at.is_none() && is_own(&record.facts)) {
             Some(record) => Ok(Some(self.app.decisions.signed_text(&record.facts)?)),
             None => Ok(None),
         }

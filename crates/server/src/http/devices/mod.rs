@@ -3,8 +3,11 @@
 //! The barrier (10.1): once suspend or revoke has answered, no approve of that device commits, on any node.
 
 pub mod list;
+pub mod portion;
+pub mod rename;
 pub mod resume;
 pub mod revoke;
+pub mod revoke_many;
 pub mod show;
 pub mod show_test_push;
 pub mod suspend;
@@ -50,7 +53,7 @@ async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -
 }
 
 /// How pushes to the device fare.
-fn show_push_health(record: &DeviceRecord, now: Timestamp) -> PushHealth {
+pub fn show_push_health(record: &DeviceRecord, now: Timestamp) -> PushHealth {
     let health = record.push_health.clone();
     let (last_error, last_error_at) = health.last_error.unzip();
     let has_token = record.push_channel != PushChannel::None && !record.push_token_gone;

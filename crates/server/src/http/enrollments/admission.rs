@@ -61,7 +61,8 @@ async fn approved(
     now: Timestamp,
 ) -> ApiResult<Option<Approval>> {
     let Ok(id) = id.parse() else { return Ok(None) };
-    let Some(record) = app.store.challenge(id).await? else { return Ok(None) };
+    let record = app.store.challenge(id).await?.filter(|record| record.erased_at.is_none());
+    let Some(record) = record else { return Ok(None) };
     let facts = &record.facts;
     // Of the same client: it asked the person, and nobody else may spend the answer.
     let is_theirs = facts.tenant_id == caller.caller.tenant_id && facts.client_id == caller.caller.client_id;

@@ -1,10 +1,16 @@
 //! `/v1/users` (protocol 10).
 
+pub mod change;
 pub mod clear_report;
 pub mod devices;
+pub mod erase;
+pub mod export;
 pub mod list;
+pub mod methods;
 pub mod report;
+pub mod revoke_all;
 pub mod show;
+pub mod timeline;
 pub mod unlock;
 
 use countersign_core::ports::users::UserRecord;

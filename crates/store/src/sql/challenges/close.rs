@@ -30,6 +30,7 @@ const CLOSES: &rows::Columns = &[
     ("r_user_id", Type::Id),
     ("r_client_id", Type::Id),
     ("r_is_expiry", Type::Flag),
+    ("r_is_clients", Type::Flag),
     ("r_status", Type::Text),
     ("r_reason", Type::Text),
     ("r_now", Type::Integer),
@@ -57,7 +58,8 @@ impl Statements {
                 WHERE challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
                   AND challenges.user_id = r_user_id AND challenges.status = 'pending'
                   AND CASE WHEN r_is_expiry THEN challenges.expires_at <= r_now
-                           ELSE challenges.expires_at > r_now AND challenges.client_id = r_client_id END
+                           ELSE challenges.expires_at > r_now
+                                AND (NOT r_is_clients OR challenges.client_id = r_client_id) END
                 RETURNING challenges.id AS id"
             )),
             lost_closes: Statement::new(format!(
@@ -127,6 +129,10 @@ impl Tx<'_> {
                 Close::Expire => Event::new(&command.stamp, EventKind::ChallengeExpired, subjects),
                 Close::CancelByClient => Event::new(&command.stamp, EventKind::ChallengeCancelled, subjects)
                     .with("reason", ChallengeReason::Client.as_str()),
+                Close::TenantDisabled => Event::new(&command.stamp, EventKind::ChallengeCancelled, subjects)
+                    .with("reason", ChallengeReason::TenantDisabled.as_str()),
+                Close::DatabaseRestored => Event::new(&command.stamp, EventKind::ChallengeCancelled, subjects)
+                    .with("reason", ChallengeReason::DatabaseRestored.as_str()),
             }
         };
         self.insert_events(won.iter().map(event).collect()).await?;
@@ -151,6 +157,8 @@ fn close_rows(commands: &[&CloseChallenge]) -> String {
     let row = |command: &&CloseChallenge| {
         let (status, reason) = match command.how {
             Close::CancelByClient => (ChallengeStatus::Cancelled, Some(ChallengeReason::Client)),
+            Close::TenantDisabled => (ChallengeStatus::Cancelled, Some(ChallengeReason::TenantDisabled)),
+            Close::DatabaseRestored => (ChallengeStatus::Cancelled, Some(ChallengeReason::DatabaseRestored)),
             Close::Expire => (ChallengeStatus::Expired, None),
         };
         json!({
@@ -159,6 +167,7 @@ fn close_rows(commands: &[&CloseChallenge]) -> String {
             "r_user_id": rows::id(command.user_id),
             "r_client_id": client_id(command).map(rows::id),
             "r_is_expiry": command.how == Close::Expire,
+            "r_is_clients": command.how == Close::CancelByClient,
             "r_status": status.as_str(),
             "r_reason": reason.map(ChallengeReason::as_str),
             "r_now": rows::time(command.stamp.at),

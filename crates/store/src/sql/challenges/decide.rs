@@ -62,7 +62,7 @@ impl Statements {
     pub(super) fn new() -> Self {
         let responses = dialect::row_source(1, RESPONSES);
         Self {
-            // All of step 11. On PostgreSQL user and device are locked before, so that what is judged here holds
+            // All of step 11. On PostgreSQL tenant, user and device are locked before, so that what is judged here holds
             // until the commit; the challenge's own row settles races between responses. In mode `display` the first
             // approve writes itself and its code into a row that stays pending; a denial takes their place.
             decide_challenges: Statement::new(format!(
@@ -71,8 +71,9 @@ impl Statements {
                     status = r_status, reason = r_reason, decided_at = r_decided_at, device_id = r_device_id,
                     response = r_response, binding = r_binding, decision_id = r_command_id, number = NULL,
                     code = r_code, code_seal = r_code_seal, flags = r_flags
-                FROM {responses} CROSS JOIN users CROSS JOIN devices CROSS JOIN deliveries
-                WHERE challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
+                FROM {responses} CROSS JOIN tenants CROSS JOIN users CROSS JOIN devices CROSS JOIN deliveries
+                WHERE tenants.id = r_tenant_id AND tenants.disabled_at IS NULL
+                  AND challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
                   AND challenges.user_id = r_user_id
                   AND challenges.status = 'pending' AND challenges.expires_at > r_now
                   AND (NOT r_shows_code OR challenges.response IS NULL)
@@ -89,8 +90,9 @@ impl Statements {
                 SELECT r_command_id, challenges.status AS status, reason, challenges.expires_at AS expires_at,
                     decided_at, response, code, code_seal, challenges.decision_id AS decision_id, locked_until,
                     devices.status AS device_status, key_thumbprint, uv_thumbprint, binding_id,
-                    deliveries.device_id AS addressed_device_id
+                    deliveries.device_id AS addressed_device_id, tenants.disabled_at AS tenant_disabled_at
                 FROM {responses}
+                LEFT JOIN tenants ON tenants.id = r_tenant_id
                 LEFT JOIN challenges ON challenges.id = r_challenge_id AND challenges.tenant_id = r_tenant_id
                     AND challenges.user_id = r_user_id
                 LEFT JOIN users ON users.id = r_user_id AND users.tenant_id = r_tenant_id
@@ -297,6 +299,9 @@ fn true_state(command: &DecideChallenge, row: &Columns<'_>) -> Result<DecideOutc
     // 2.
     if row.optional_text("response")?.as_ref() == Some(&command.response) {
         return Ok(DecideOutcome::Repeat(recorded(row)?));
+    }
+    if row.optional_time("tenant_disabled_at")?.is_some() {
+        return Ok(DecideOutcome::TenantDisabled);
     }
     // 3.
     match row.optional_word("device_status")? {

@@ -121,11 +121,11 @@ impl Statements {
 }
 
 /// A challenge that has just ended in this transaction.
-pub(super) struct Ended<'a> {
-    pub(super) stamp: &'a Stamp,
-    pub(super) challenge_id: ChallengeId,
+pub(in super::super) struct Ended<'a> {
+    pub(in super::super) stamp: &'a Stamp,
+    pub(in super::super) challenge_id: ChallengeId,
     /// The device that decided: it needs no withdrawal.
-    pub(super) decided_by: Option<DeviceId>,
+    pub(in super::super) decided_by: Option<DeviceId>,
 }
 
 /// What happens to a user's counters.
@@ -205,7 +205,7 @@ impl Tx<'_> {
     }
 
     /// Takes back pushes that were not sent, queues withdrawals of those that were, wakes whoever waits.
-    pub(super) async fn withdraw(&mut self, ended: &[Ended<'_>]) -> Result<(), Failure> {
+    pub(in super::super) async fn withdraw(&mut self, ended: &[Ended<'_>]) -> Result<(), Failure> {
         let Some(latest) = ended.iter().map(|ended| ended.stamp.at).max() else { return Ok(()) };
         let row = |ended: &Ended<'_>| json!({"r_challenge_id": rows::id(ended.challenge_id)});
         let parameter = rows::to_parameter(ENDED, ended.iter().map(row).collect());

@@ -6,14 +6,14 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse},
-        devices::DeviceName,
+        devices::{DeviceName, Devices as _},
         users::UserName,
     },
     verify::DecisionState,
 };
 use countersign_proto::{
     evidence::Evidence,
-    ids::{ApiClientId, ChallengeId, DeviceId, TenantId},
+    ids::{ApiClientId, ChallengeId, DeviceId, TenantId, UserId},
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
@@ -55,7 +55,7 @@ impl Statements {
                     challenges.user_id AS user_id, external_id, display_name, content, policy, jws,
                     challenges.status AS status, reason, challenges.created_at AS created_at, expires_at, decided_at,
                     device_id, devices.name AS device_name, devices.platform AS device_platform, response,
-                    challenges.binding AS binding, flags, code, code_seal, entered_seal,
+                    challenges.binding AS binding, flags, code, code_seal, entered_seal, erased_at,
                     (SELECT string_agg(state, ' ') FROM deliveries WHERE challenge_id = challenges.id) AS states
                 FROM {source} challenges
                 LEFT JOIN devices ON devices.id = challenges.device_id AND devices.tenant_id = challenges.tenant_id
@@ -70,10 +70,12 @@ impl Statements {
                 "",
                 "",
                 &format!(
-                    "challenges.tenant_id = $1 AND {which}
+                    "challenges.tenant_id = $1 AND {which} AND challenges.erased_at IS NULL
                     AND challenges.id < $3 AND challenges.id >= $9
                     AND ($4 IS NULL OR challenges.client_id = $4)
                     AND challenges.created_at > $5
+                    AND ($10 IS NULL OR challenges.device_id = $10)
+                    AND ($11 IS NULL OR challenges.reason = $11)
                     AND ($6 IS NULL OR $6 = CASE
                         WHEN challenges.status = 'pending' AND challenges.expires_at <= $7 THEN 'expired'
                         ELSE challenges.status END)
@@ -99,10 +101,7 @@ impl Statements {
             by_id: select("challenge", ", r_number", &format!("{ids} CROSS JOIN"), "challenges.id = r_id"),
             of_tenant: page("challenges_of_tenant", "$2 IS NULL"),
             of_client: page("challenges_of_client", "$2 IS NULL AND challenges.client_id = $4"),
-            of_user: page(
-                "challenges_of_user",
-                "challenges.user_id = (SELECT id FROM users WHERE tenant_id = $1 AND external_id = $2)",
-            ),
+            of_user: page("challenges_of_user", "challenges.user_id = $2"),
         }
     }
 }
@@ -203,16 +202,18 @@ pub(super) async fn challenges(
     filter: ChallengeFilter,
     page: PageRequest<ChallengeId>,
 ) -> Result<Vec<ChallengeRecord>, StoreError> {
+    let Some(user_id) = user_of(database, tenant_id, &filter).await? else { return Ok(Vec::new()) };
     let statements = &database.statements.challenges.read;
-    let statement = match (&filter.external_id, filter.client_id) {
+    let statement = match (user_id, filter.client_id) {
         (Some(_), _) => &statements.of_user,
         (None, Some(_)) => &statements.of_client,
         (None, None) => &statements.of_tenant,
     };
+    let before = page.before.map_or(Uuid::max(), ChallengeId::as_uuid);
     let page = query(statement)
         .bind(tenant_id.as_uuid())
-        .bind(filter.external_id)
-        .bind(page.before.map_or(Uuid::max(), ChallengeId::as_uuid))
+        .bind(user_id.map(UserId::as_uuid))
+        .bind(before.min(filter.created_before.map_or(Uuid::max(), rows::first_id_at)))
         .bind(filter.client_id.map(ApiClientId::as_uuid))
         .bind(filter.created_after.map_or(i64::MIN, Timestamp::as_millis))
         .bind(filter.status.map(|status| status.as_str()))
@@ -220,8 +221,30 @@ pub(super) async fn challenges(
         .bind(filter.now.map_or(i64::MIN, Timestamp::as_millis))
         .bind(i64::from(page.limit))
         // Ids begin with the time: a caller who asks for what is new reads no history.
-        .bind(filter.created_after.map_or(Uuid::nil(), rows::first_id_at));
+        .bind(filter.created_after.map_or(Uuid::nil(), rows::first_id_at))
+        .bind(filter.device_id.map(DeviceId::as_uuid))
+        .bind(filter.reason.map(|reason| reason.as_str()));
     database.fetch_all(page).await?.iter().map(|row| record(&Columns::new("challenges", row))).collect()
+}
+
+/// The one user whose challenges are asked for, of whatever the filter names; `Some(None)` if it names none, `None` if
+/// there is nobody of whom all is true.
+async fn user_of(
+    database: &Database,
+    tenant_id: TenantId,
+    filter: &ChallengeFilter,
+) -> Result<Option<Option<UserId>>, StoreError> {
+    let mut users: Vec<Option<UserId>> = filter.user_id.into_iter().map(Some).collect();
+    if let Some(external_id) = &filter.external_id {
+        users.push(database.user_id(tenant_id, external_id).await?);
+    }
+    // A device never changes hands, so that its user's index leads to what it decided.
+    if let Some(device_id) = filter.device_id {
+        users.push(database.device(tenant_id, device_id).await?.map(|device| device.user.id));
+    }
+    let Some(first) = users.first().copied() else { return Ok(Some(None)) };
+    let is_one = users.iter().all(|user| user.is_some() && *user == first);
+    Ok(is_one.then_some(first))
 }
 
 fn record(row: &Columns<'_>) -> Result<ChallengeRecord, StoreError> {
@@ -269,6 +292,7 @@ fn record(row: &Columns<'_>) -> Result<ChallengeRecord, StoreError> {
         evidence,
         flags: flags.split_whitespace().map(flag).collect::<Result<_, _>>()?,
         code,
+        erased_at: row.optional_time("erased_at")?,
         delivery_states: states.split_whitespace().map(state).collect::<Result<_, _>>()?,
     })
 }

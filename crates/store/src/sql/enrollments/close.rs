@@ -80,6 +80,8 @@ pub(in super::super) enum OpenEnrollments {
     All,
     /// Those that no administrator let in: whoever signs in as the user may have begun them (protocol 9).
     NotOverridden,
+    /// Each, also one whose time is up and that nobody has ended yet: nothing of the user's stays (protocol 10.8).
+    Erased,
     /// Those to which this device agreed: it is not the user's any more, or may not be (protocol 4.1).
     ApprovedBy(DeviceId),
 }
@@ -94,10 +96,11 @@ impl Tx<'_> {
         reason: &'static str,
     ) -> Result<(), Failure> {
         let (device_id, spares_overridden) = match which {
-            OpenEnrollments::All => (None, false),
+            OpenEnrollments::All | OpenEnrollments::Erased => (None, false),
             OpenEnrollments::NotOverridden => (None, true),
             OpenEnrollments::ApprovedBy(device_id) => (Some(device_id.as_uuid()), false),
         };
+        let ends_after = if matches!(which, OpenEnrollments::Erased) { i64::MIN } else { stamp.at.as_millis() };
         let cancel = query(
             "-- cancel_open_enrollments
             UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
@@ -109,7 +112,7 @@ impl Tx<'_> {
         )
         .bind(user_id.as_uuid())
         .bind(stamp.tenant_id.as_uuid())
-        .bind(stamp.at.as_millis())
+        .bind(ends_after)
         .bind(stamp.command_id.as_uuid())
         .bind(i64::from(spares_overridden))
         .bind(device_id);

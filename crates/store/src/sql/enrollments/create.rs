@@ -8,6 +8,7 @@ use countersign_core::{
     event::{Event, EventKind, Subjects},
     ports::{
         enrollments::{Admission, Approval, CreateEnrollment, CreateEnrollmentOutcome},
+        tenants::Quota,
         users::UserName,
     },
 };
@@ -35,6 +36,9 @@ impl Plain for CreateEnrollment {
             return Ok(Outcome::Rollback(CreateEnrollmentOutcome::ApprovalRequired));
         }
         tx.insert_events(events(self, &user)).await?;
+        if user.id == self.new_user_id {
+            tx.count_up(self.stamp.tenant_id, Quota::Users).await?;
+        }
         Ok(Outcome::Commit(CreateEnrollmentOutcome::Created(user)))
     }
 }

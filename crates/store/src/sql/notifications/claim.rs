@@ -42,18 +42,22 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
-            // Whoever suspends or revokes the device holds its row, and is skipped, or comes after the lease.
+            // Whoever suspends or revokes the device, or disables the tenant, holds that row, and is skipped, or comes
+            // after the lease.
             claim_notifications: Statement::new(format!(
                 "-- claim_notifications
                 UPDATE notifications SET lease = $1, leased_until = $2, due_at = $2, attempts = attempts + 1
                 WHERE id IN (
                     SELECT notifications.id
-                    FROM notifications CROSS JOIN devices
+                    FROM notifications CROSS JOIN devices CROSS JOIN tenants
                     WHERE notifications.channel = $5 AND notifications.due_at <= $3 AND {is_sendable}
                     ORDER BY notifications.due_at, notifications.id LIMIT $4 {lock})
                 RETURNING id",
                 is_sendable = is_sendable("$3"),
-                lock = dialect::locking("FOR UPDATE OF notifications SKIP LOCKED FOR SHARE OF devices SKIP LOCKED"),
+                lock = dialect::locking(
+                    "FOR UPDATE OF notifications SKIP LOCKED FOR SHARE OF devices SKIP LOCKED
+                    FOR KEY SHARE OF tenants SKIP LOCKED"
+                ),
             )),
             leased_notifications: Statement::new(format!(
                 "-- leased_notifications

@@ -1,0 +1,92 @@
+//! `GET /v1/users/{id}/timeline` (protocol 10.8): what happened to a user, newest first.
+//!
+//! Ids, digests and fixed words, as in the log: two lists that are sorted alike, merged a page at a time.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use countersign_core::{
+    challenge::status_at,
+    ports::users::{Happened, TimelineEntry as Record},
+};
+use countersign_proto::{
+    api::{Page, events::EventActor, users::TimelineEntry},
+    ids::{ChallengeId, EventId},
+    timestamp::Timestamp,
+    vocabulary::{ChallengeStatus, Word as _},
+};
+
+use super::parse;
+use crate::http::{
+    access::ApiCaller,
+    body::StrictQuery,
+    paging::{PageQuery, next_cursor, page},
+    problem::{ApiError, ApiResult},
+    state::App,
+};
+
+/// Lists what happened to a user, newest first: events, and challenges as they are by now.
+#[utoipa::path(get, path = "/v1/users/{id}/timeline", tag = "users", params(("id" = String, Path), PageQuery),
+    responses((status = 200, description = "A page of entries, newest first", body = Page<TimelineEntry>)))]
+#[tracing::instrument(name = "http.users.timeline", skip_all)]
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    caller: ApiCaller,
+    Path(id): Path<String>,
+    StrictQuery(query): StrictQuery<PageQuery>,
+) -> ApiResult<Json<Page<TimelineEntry>>> {
+    let tenant_id = caller.caller.tenant_id;
+    let request = page::<EventId>(query.cursor.as_deref(), query.limit)?;
+    let user = app.store.user(tenant_id, parse(&id)?).await?.ok_or_else(ApiError::not_found)?;
+    let before = request.before.map(|id| id.as_uuid());
+    let records = app.store.timeline(tenant_id, user.name.id, before, request.limit).await?;
+    let next_cursor = next_cursor(&records, request.limit, |record| record.id);
+    let now = app.now();
+    Ok(Json(Page { items: records.into_iter().map(|record| show(record, now)).collect(), next_cursor }))
+}
+
+/// The entry as callers see it.
+pub(super) fn show(record: Record, now: Timestamp) -> TimelineEntry {
+    let mut entry = TimelineEntry {
+        id: record.id.to_string(),
+        kind: String::new(),
+        created_at: record.at,
+        ended_at: None,
+        reason: None,
+        challenge_id: None,
+        api_client_id: None,
+        device_id: None,
+        enrollment_id: None,
+        actor: None,
+        data: None,
+    };
+    match record.what {
+        Happened::Event { kind, actor_kind, actor_id, device_id, enrollment_id, body } => {
+            kind.as_str().clone_into(&mut entry.kind);
+            entry.device_id = device_id;
+            entry.enrollment_id = enrollment_id;
+            entry.actor = Some(EventActor { kind: actor_kind, id: actor_id });
+            entry.data = Some(body);
+        }
+        Happened::Challenge { status, reason, expires_at, decided_at, client_id, device_id } => {
+            let status = status_at(status, expires_at, now);
+            entry.kind = match status {
+                ChallengeStatus::Pending => "challenge.created".to_owned(),
+                ended => format!("challenge.{}", ended.as_str()),
+            };
+            entry.ended_at = match status {
+                ChallengeStatus::Pending => None,
+                ChallengeStatus::Expired => Some(expires_at),
+                _ => decided_at,
+            };
+            entry.reason = reason;
+            entry.challenge_id = Some(ChallengeId::from_uuid(record.id));
+            entry.api_client_id = Some(client_id);
+            entry.device_id = device_id;
+        }
+    }
+    entry
+}
