@@ -10,6 +10,7 @@ mod decisions;
 pub mod export;
 mod merkle;
 mod note;
+mod report;
 mod tiles;
 pub mod verify;
 

@@ -63,6 +63,11 @@ impl Tiles {
         self.0.get(&id).into_iter().flatten().flat_map(|hash| hash.0).collect()
     }
 
+    /// Forgets a tile that is full and will not be asked for: what is appended needs those on the edge only.
+    pub fn forget(&mut self, id: TileId) {
+        self.0.remove(&id);
+    }
+
     /// The hash over these leaves; `None` if a tile is missing or too short.
     pub fn hash_over(&self, range: Range<u64>) -> Option<Hash> {
         let hashes = peaks(range).into_iter().map(|node| self.node(node)).collect::<Option<Vec<_>>>()?;
@@ -78,9 +83,8 @@ impl Tiles {
     /// not that of this size.
     pub fn append(&mut self, size: u64, leaves: &[Hash]) -> Option<BTreeSet<TileId>> {
         let mut changed = BTreeSet::new();
-        let mut count = size;
-        for leaf in leaves {
-            let (mut level, mut index, mut hash) = (0, count, *leaf);
+        for (place, leaf) in (size..).zip(leaves) {
+            let (mut level, mut index, mut hash) = (0, place, *leaf);
             loop {
                 let id = TileId { level, index: index / WIDTH };
                 let tile = self.0.entry(id).or_default();
@@ -97,7 +101,6 @@ impl Tiles {
                 hash = perfect(tile);
                 (level, index) = (level + 1, index / WIDTH);
             }
-            count += 1;
         }
         Some(changed)
     }

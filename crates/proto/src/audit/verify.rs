@@ -4,10 +4,7 @@
 //! Two questions: is this what the server signed (tree, checkpoints), and does each decision in it hold (evidence). A
 //! fault never ends the verification: all of them are reported, each with its position.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     decisions::{ENDS, compare, is_decision, word},
@@ -22,112 +19,7 @@ use crate::{
     jose, json,
 };
 
-/// What is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each variant is its word")]
-pub enum Fault {
-    Unreadable,
-    Position,
-    Tree,
-    Checkpoint,
-    OlderCheckpoint,
-    BrokenOff,
-    Keys,
-    EvidenceMissing,
-    EvidenceInvalid,
-    Contradiction,
-    UnknownBinding,
-    DecidedTwice,
-    NeverAsked,
-    ErasedWithoutEvent,
-    Row,
-}
-
-impl Fault {
-    /// Every word.
-    pub const ALL: [Self; 15] = [
-        Self::Unreadable,
-        Self::Position,
-        Self::Tree,
-        Self::Checkpoint,
-        Self::OlderCheckpoint,
-        Self::BrokenOff,
-        Self::Keys,
-        Self::EvidenceMissing,
-        Self::EvidenceInvalid,
-        Self::Contradiction,
-        Self::UnknownBinding,
-        Self::DecidedTwice,
-        Self::NeverAsked,
-        Self::ErasedWithoutEvent,
-        Self::Row,
-    ];
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreadable => "unreadable",
-            Self::Position => "position",
-            Self::Tree => "tree",
-            Self::Checkpoint => "checkpoint",
-            Self::OlderCheckpoint => "older_checkpoint",
-            Self::BrokenOff => "broken_off",
-            Self::Keys => "keys",
-            Self::EvidenceMissing => "evidence_missing",
-            Self::EvidenceInvalid => "evidence_invalid",
-            Self::Contradiction => "contradiction",
-            Self::UnknownBinding => "unknown_binding",
-            Self::DecidedTwice => "decided_twice",
-            Self::NeverAsked => "never_asked",
-            Self::ErasedWithoutEvent => "erased_without_event",
-            Self::Row => "row",
-        }
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The event's position, if it is about one.
-    pub position: Option<u64>,
-    /// What.
-    pub fault: Fault,
-    /// Ids and fixed words.
-    pub detail: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.position {
-            Some(position) => write!(f, "position {position}: {}: {}", self.fault.as_str(), self.detail),
-            None => write!(f, "{}: {}", self.fault.as_str(), self.detail),
-        }
-    }
-}
-
-/// What came of a verification.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Events.
-    pub events: u64,
-    /// Decisions whose evidence holds.
-    pub verified: u64,
-    /// Decisions whose evidence went with the person.
-    pub erased: u64,
-    /// Decisions whose evidence is no longer kept.
-    pub deleted: u64,
-    /// The signed head that the events lead to.
-    pub checkpoint: Option<(u64, Hash)>,
-    /// Everything that is wrong.
-    pub findings: Vec<Finding>,
-}
-
-impl Report {
-    /// Whether nothing is wrong.
-    pub fn is_good(&self) -> bool {
-        self.findings.is_empty()
-    }
-}
+pub use super::report::{Fault, Finding, Report};
 
 /// Why an export cannot even be begun to verify.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

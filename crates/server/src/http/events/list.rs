@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use countersign_core::{limits::MAX_PAGE, ports::events::EventRecord};
-use countersign_proto::api::{
-    Page,
-    events::{Event, EventActor},
-};
+use countersign_core::limits::MAX_PAGE;
+use countersign_proto::api::{Page, events::Event};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::http::{
-    access::ApiCaller,
-    body::StrictQuery,
-    paging::page_limit,
-    problem::{ApiError, ApiResult},
-    state::App,
+use crate::{
+    audit::shown,
+    http::{
+        access::ApiCaller,
+        body::StrictQuery,
+        paging::page_limit,
+        problem::{ApiError, ApiResult},
+        state::App,
+    },
 };
 
 /// From where.
@@ -51,29 +51,12 @@ pub async fn handle(
     while app.store.position_events(tenant_id, MAX_PAGE).await? >= u64::from(MAX_PAGE) {}
     let records = app.store.events(tenant_id, after, limit).await?;
     let last = records.last().map_or(after, |record| record.position);
-    let items = records.into_iter().map(show_event).collect();
+    let items = records.into_iter().map(shown).collect();
     Ok(Json(Page { items, next_cursor: Some(last.to_string()) }))
 }
 
 /// One spelling per cursor: digits without a sign or leading zeros.
-fn parse_cursor(cursor: &str) -> Option<i64> {
+pub fn parse_cursor(cursor: &str) -> Option<i64> {
     let position: i64 = cursor.parse().ok()?;
     (position >= 0 && position.to_string() == cursor).then_some(position)
-}
-
-fn show_event(record: EventRecord) -> Event {
-    Event {
-        id: record.id,
-        position: record.position.unsigned_abs(),
-        kind: record.kind.as_str().to_owned(),
-        actor: EventActor { kind: record.actor_kind, id: record.actor_id },
-        user_id: record.subjects.user_id,
-        device_id: record.subjects.device_id,
-        challenge_id: record.subjects.challenge_id,
-        enrollment_id: record.subjects.enrollment_id,
-        api_client_id: record.subjects.api_client_id,
-        request_id: record.request_id,
-        created_at: record.at,
-        data: serde_json::Value::Object(record.body),
-    }
 }
