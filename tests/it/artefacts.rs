@@ -56,7 +56,7 @@ impl Stage {
 
     /// The claims of an approval, with further members that may replace its own.
     pub(crate) fn approval(&self, further: Value) -> Value {
-        let mut claims = self.phone.claims_with(json!({"sub": self.id(), "decision": "approve",
+        let mut claims = self.phone.claims_with(json!({"sub": self.id(), "decision": "approve", "proofs": [],
             "challenge_sha256": countersign_proto::jose::sha256(&self.shown)}));
         claims.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         claims
@@ -90,13 +90,14 @@ pub(crate) enum Endpoint {
     Read,
     Push,
     Response,
+    Key,
     Deregistration,
 }
 
 impl Endpoint {
     /// In an order in which each can still be accepted after those before it.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Registrations, Self::Read, Self::Push, Self::Response, Self::Deregistration];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Registrations, Self::Read, Self::Push, Self::Response, Self::Key, Self::Deregistration];
 
     /// The one kind that it takes.
     pub(crate) const fn kind(self) -> Kind {
@@ -105,6 +106,7 @@ impl Endpoint {
             Self::Read => Kind::Proof,
             Self::Push => Kind::PushUpdate,
             Self::Response => Kind::Response,
+            Self::Key => Kind::KeyRotation,
             Self::Deregistration => Kind::Deregistration,
         }
     }
@@ -119,6 +121,7 @@ impl Endpoint {
             Self::Registrations => (reqwest::Method::POST, "/v1/device/registrations"),
             Self::Push => (reqwest::Method::PUT, "/v1/device/push"),
             Self::Response => (reqwest::Method::POST, response.as_str()),
+            Self::Key => (reqwest::Method::POST, "/v1/device/key"),
             Self::Deregistration => (reqwest::Method::POST, "/v1/device/deregistration"),
         };
         app.http.artefact(method, path, token).await

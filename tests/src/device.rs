@@ -3,7 +3,10 @@
 use std::ops::Deref;
 
 use countersign_proto::jose::Kind;
-use countersign_simulator::{Phone, phone::VerifiedChallenge};
+use countersign_simulator::{
+    Phone,
+    phone::{Replace, VerifiedChallenge},
+};
 use reqwest::{Method, header::AUTHORIZATION};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -35,6 +38,17 @@ impl Device {
     #[must_use]
     pub fn at(&self, http: &Http) -> Self {
         Self { phone: self.phone.clone(), http: http.clone() }
+    }
+
+    /// The same phone with new keys; the old ones are dead.
+    pub async fn rotated(&self, replace: Replace) -> Self {
+        let rotation = self.prepare_rotation(replace).unwrap();
+        Self { phone: self.rotate(&rotation).await.unwrap(), http: self.http.clone() }
+    }
+
+    /// Posts a rotation: any token.
+    pub async fn rotate_with(&self, token: &str) -> Reply {
+        self.http.artefact(Method::POST, "/v1/device/key", token).await
     }
 
     /// Its id, as text.

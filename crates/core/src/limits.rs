@@ -46,3 +46,13 @@ pub const TEST_PUSH_SECONDS: i64 = 60;
 pub const TEST_PUSH_PAUSE_SECONDS: i64 = 10;
 /// How long what came of a test push is kept.
 pub const TEST_PUSH_KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Devices that one call revokes at most, when many are revoked.
+pub const BULK_PORTION: usize = 100;
+/// How long such a call goes on with its portion.
+pub const BULK_SECONDS: i64 = 5;
+/// Devices that a filter for revoking may find at most, whether they are meant or not.
+pub const BULK_LOOKED_AT: u32 = 100_000;
+/// Devices that a dry run names.
+pub const BULK_SHOWN: usize = 50;
+/// How long the confirmation of a dry run is good.
+pub const BULK_CONFIRMATION_SECONDS: i64 = 60 * 60;

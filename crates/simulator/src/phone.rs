@@ -16,6 +16,7 @@ mod enroll;
 mod error;
 mod push;
 mod registration;
+mod rotation;
 mod server;
 mod surroundings;
 
@@ -39,6 +40,7 @@ pub use self::enroll::{Candidate, EnrollOptions, EnrollmentUri};
 pub use self::error::PhoneError;
 pub use self::push::{Inbox, Notification, platform_of};
 pub use self::registration::Registration;
+pub use self::rotation::{Replace, Rotation};
 pub use self::server::{Reply, Server};
 pub use self::surroundings::{PhoneClock, PhoneRandom, Surroundings};
 

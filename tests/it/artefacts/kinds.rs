@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use super::{Endpoint, Stage};
 
 /// Claims that are right for every kind at once, so that nothing but the kind tells the artefacts apart.
-fn claims_of_all_kinds(app: &TestApp, stage: &Stage, ticket: &str) -> Value {
+fn claims_of_all_kinds(app: &TestApp, stage: &Stage, ticket: &str, next_key: &SigningKey) -> Value {
+    let proof =
+        json!({"aud": app.issuer(), "iat": app.clock.time().as_seconds(), "rotate_from": stage.phone.device_id()});
+    let proof = next_key.sign(Kind::KeyProof, &proof).unwrap();
     let jwk = stage.phone.registration().device_key.public_key().to_jwk();
     stage.phone.claims_with(json!({
         "ticket": ticket, "device": {"name": "Phone", "platform": "ios"}, "push": {"channel": "none"},
         "htm": "GET", "htu": format!("{}/v1/device", app.issuer()), "body_sha256": "",
         "sub": stage.id(), "challenge_sha256": countersign_proto::jose::sha256(&stage.shown), "decision": "deny",
-        "reason": "other", "proofs": [], "rotate_from": stage.phone.device_id(),
+        "reason": "other", "proofs": [proof], "new_jwk": next_key.public_key().to_jwk(), "rotate_from": stage.phone.device_id(),
         "exp": app.clock.time().as_seconds() + 600, "nonce": "n", "tenant": stage.idp.tenant_id,
         "external_id": "ada", "cnf": {"jwk": jwk}, "action": "sign_in", "status": "approved",
     }))
@@ -31,8 +34,9 @@ async fn a_kind_is_accepted_at_its_own_endpoint_and_nowhere_else() {
     both(async |app| {
         let stage = Stage::plain(app).await;
         let enrollment = stage.idp.create_enrollment(json!({"user": {"external_id": "ada"}})).await;
-        let claims = claims_of_all_kinds(app, &stage, text(&enrollment, "ticket"));
-        let device_key = stage.phone.registration().device_key.clone();
+        let next_key = app.surroundings().new_key().unwrap();
+        let claims = claims_of_all_kinds(app, &stage, text(&enrollment, "ticket"), &next_key);
+        let mut device_key = stage.phone.registration().device_key.clone();
         let new_key = app.surroundings().new_key().unwrap();
         for endpoint in Endpoint::ALL {
             for kind in Kind::ALL.into_iter().filter(|kind| *kind != endpoint.kind()) {
@@ -42,6 +46,9 @@ async fn a_kind_is_accepted_at_its_own_endpoint_and_nowhere_else() {
             let token = sign(endpoint.kind(), &device_key, &new_key, &claims);
             let accepted = endpoint.send(app, stage.id(), &token).await;
             assert!(accepted.status < 300, "{endpoint:?}: {}", accepted.text());
+            if endpoint == Endpoint::Key {
+                device_key = next_key.clone();
+            }
         }
     })
     .await;
@@ -70,7 +77,8 @@ async fn the_key_of_a_registration_opens_nothing_before_it_is_registered() {
     both(async |app| {
         let stage = Stage::plain(app).await;
         let stranger = app.surroundings().new_key().unwrap();
-        let claims = claims_of_all_kinds(app, &stage, &"A".repeat(43));
+        let next_key = app.surroundings().new_key().unwrap();
+        let claims = claims_of_all_kinds(app, &stage, &"A".repeat(43), &next_key);
         for endpoint in &Endpoint::ALL[1..] {
             let typ = endpoint.kind().typ();
             for header in [forge::header(typ, &stranger), forge::header_with_jwk(typ, &stranger)] {

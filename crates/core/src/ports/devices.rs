@@ -5,17 +5,17 @@
 
 use async_trait::async_trait;
 use countersign_proto::{
-    ids::{ChallengeId, DeviceId, EventId, TenantId, UserId},
+    ids::{BindingId, ChallengeId, DeviceId, EventId, TenantId, UserId},
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
-    vocabulary::{DeviceStatus, Platform},
+    vocabulary::{DeviceStatus, Platform, RevokeReason},
 };
 
 use super::{PageRequest, Reply, StoreError};
 use crate::{
     actor::Stamp,
-    device::{DeviceRecord, StatusChange, StoredKey},
+    device::{DeviceRecord, NewKey, StatusChange, StoredBinding, StoredKey},
     digest::Digest,
     event::EventKind,
     policy::devices::DeviceStanding,
@@ -43,6 +43,14 @@ pub struct DeviceFilter {
     pub status: Option<DeviceStatus>,
     /// On this platform.
     pub platform: Option<Platform>,
+    /// Of this installed app.
+    pub installation_id: Option<String>,
+    /// Of this app.
+    pub app_id: Option<String>,
+    /// Registered after this.
+    pub created_after: Option<Timestamp>,
+    /// Registered before this.
+    pub created_before: Option<Timestamp>,
 }
 
 /// Suspends, resumes or revokes a device. Events: `device.suspended|resumed|revoked|deregistered` (the last
@@ -78,6 +86,42 @@ pub enum ChangeDeviceStatusOutcome {
     NotFound,
 }
 
+/// Revokes all of a user's devices, and cancels the user's open enrollments. Events: as of [`ChangeDeviceStatus`], for
+/// each; `enrollment.cancelled` for each.
+#[derive(Debug, Clone)]
+pub struct RevokeAllDevices {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// Whose devices.
+    pub user_id: UserId,
+    /// Why.
+    pub reason: RevokeReason,
+}
+
+/// Gives a device another name. Event: `device.renamed`, without the name.
+#[derive(Debug, Clone)]
+pub struct RenameDevice {
+    /// Who, where, when.
+    pub stamp: Stamp,
+    /// Which device.
+    pub device_id: DeviceId,
+    /// Checked.
+    pub name: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RenameDeviceOutcome {
+    /// It has this name now.
+    Renamed(Box<DeviceRecord>),
+    /// It had this name before: nothing was changed.
+    Already(Box<DeviceRecord>),
+    /// It is revoked: its record stays as it is, or as erasure left it.
+    Revoked,
+    /// No such device in this tenant.
+    NotFound,
+}
+
 /// Replaces a device's push channel.
 #[derive(Debug, Clone)]
 pub struct UpdatePush {
@@ -108,6 +152,45 @@ pub enum UpdatePushOutcome {
     NotActive(DeviceStatus),
     /// The key is no longer the device's current one, or the device is gone.
     StaleKey,
+}
+
+/// Replaces keys of a device (protocol 10.6). Event: `device.key_changed` with the thumbprints of the new keys.
+///
+/// From the commit on the replaced keys, and whatever was verified under the former binding and is not written yet, are
+/// worth nothing, on any node: every write of a device names the key or the binding that it was verified with.
+#[derive(Debug, Clone)]
+pub struct RotateKeys {
+    /// Who (the device), where, when.
+    pub stamp: Stamp,
+    /// Which device.
+    pub device_id: DeviceId,
+    /// Its user.
+    pub user_id: UserId,
+    /// The key that signed; must be one of the device's current ones.
+    pub key: Thumbprint,
+    /// The binding under which that key, and those that stay, were believed; must be the device's current one.
+    pub binding_id: BindingId,
+    /// The next device key.
+    pub device_key: Option<NewKey>,
+    /// The next user verification key: replaces one, never adds one.
+    pub uv_key: Option<NewKey>,
+    /// States all keys that the device has from now on.
+    pub binding: StoredBinding,
+    /// What a byte-identical repeat gets.
+    pub reply: Reply,
+}
+
+/// What came of it. All but `Rotated` change nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotateKeysOutcome {
+    /// The new keys are the device's.
+    Rotated,
+    /// The device is not active.
+    NotActive(DeviceStatus),
+    /// The key or the binding is no longer the device's current one, or the device is gone.
+    StaleKey,
+    /// One of the new keys was registered before, by anybody.
+    KeyAlreadyRegistered,
 }
 
 /// A device says "that was not me" to a notice about another registration of its user: that one is suspended.
@@ -188,8 +271,15 @@ pub trait Devices: Send + Sync {
     ) -> Result<Vec<DeviceStanding>, StoreError>;
     /// Suspends, resumes, revokes, deregisters.
     async fn change_device_status(&self, command: ChangeDeviceStatus) -> Result<ChangeDeviceStatusOutcome, StoreError>;
+    /// Revokes all of a user's devices, in the order of their ids, in one transaction: those that it revoked, or `None` if
+    /// there is no such user in this tenant. From the commit on the barrier holds for each.
+    async fn revoke_all_devices(&self, command: RevokeAllDevices) -> Result<Option<Vec<DeviceId>>, StoreError>;
+    /// Gives a device another name.
+    async fn rename_device(&self, command: RenameDevice) -> Result<RenameDeviceOutcome, StoreError>;
     /// Replaces the push channel.
     async fn update_push(&self, command: UpdatePush) -> Result<UpdatePushOutcome, StoreError>;
+    /// Replaces keys.
+    async fn rotate_keys(&self, command: RotateKeys) -> Result<RotateKeysOutcome, StoreError>;
     /// Suspends the device that a notice is about.
     async fn dispute_notice(&self, command: DisputeNotice) -> Result<DisputeNoticeOutcome, StoreError>;
     /// Events of the kinds in [`EventKind::NOTICES`] about the user since then, newest first, at most 50, without
@@ -204,5 +294,5 @@ pub trait Devices: Send + Sync {
     /// The first reply to this very artefact, if it was accepted and is not forgotten at `now`.
     async fn reply(&self, artefact: Digest, now: Timestamp) -> Result<Option<String>, StoreError>;
     /// Keeps the first reply to an artefact that changed nothing; an earlier one stays.
-    async fn remember_reply(&self, tenant_id: TenantId, reply: Reply) -> Result<(), StoreError>;
+    async fn remember_reply(&self, tenant_id: TenantId, user_id: UserId, reply: Reply) -> Result<(), StoreError>;
 }

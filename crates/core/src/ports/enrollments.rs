@@ -180,6 +180,9 @@ pub struct ClaimedDevice {
     pub external_id: String,
     /// What it is for.
     pub purpose: EnrollmentPurpose,
+    /// The enrollment is completed: the keys may have been replaced since, so that the seal says nothing of them. Bind
+    /// nothing then; a repeat of the code needs no binding.
+    pub is_completed: bool,
     /// As [`ClaimTicket::claim_seal`]; to be verified before the keys are believed.
     pub claim_seal: String,
     /// Uncompressed SEC1.

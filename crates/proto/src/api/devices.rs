@@ -94,6 +94,24 @@ pub struct Disputed {
     pub suspended: bool,
 }
 
+/// `PATCH /v1/devices/{id}` (protocol 10.7).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameDevice {
+    /// The name by which people know it: 1–64 characters.
+    #[schema(example = "Ada's phone")]
+    pub name: String,
+}
+
+/// The reply to a key rotation (protocol 10.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeysRotated {
+    /// The device.
+    pub device_id: DeviceId,
+    /// `countersign-binding+jwt` over all keys that the device has from now on.
+    pub binding: String,
+}
+
 /// A device, as admins see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
@@ -141,7 +159,7 @@ pub struct Device {
     /// When it last decided a challenge, up to a few seconds late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_decision_at: Option<Timestamp>,
-    /// In `GET /v1/devices/{id}` only: `true` if it has decided nothing for `dormant_after_days`, so that challenges are
+    /// In `GET /v1/devices` and `GET /v1/devices/{id}`: `true` if it has decided nothing for `dormant_after_days`, so that challenges are
     /// addressed to it no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dormant: Option<bool>,

@@ -11,9 +11,9 @@ pub enum Kind {
     Response,
     /// A device changes its push binding (8.7).
     PushUpdate,
-    /// A device replaces its keys (10.3).
+    /// A device replaces its keys (10.6).
     KeyRotation,
-    /// A new key of a rotation proves its possession (10.3).
+    /// A new key of a rotation proves its possession (10.6).
     KeyProof,
     /// A device leaves (10.2).
     Deregistration,

@@ -12,6 +12,7 @@ mod answer;
 mod enroll;
 mod list;
 mod notices;
+mod rotate;
 mod watch;
 pub(super) mod words;
 
@@ -70,6 +71,8 @@ enum Command {
     },
     /// Say "that was not me" to a notice: the newer registration that it is about is suspended.
     Dispute(notices::DisputeArgs),
+    /// Replace the keys. What was broken off before its reply is finished by the next command, whichever it is.
+    RotateKey(rotate::RotateArgs),
     /// Leave the server, and forget the keys.
     Deregister {
         /// The registration; may be absent if there is only one.
@@ -134,6 +137,7 @@ async fn dispatch(desk: &Desk, command: Command) -> Result<(), DeviceError> {
         Command::Deny(arguments) => answer::deny(desk, arguments).await,
         Command::Notices { device } => notices::list(desk, device).await,
         Command::Dispute(arguments) => notices::dispute(desk, arguments).await,
+        Command::RotateKey(arguments) => rotate::run(desk, arguments).await,
         Command::Deregister { device, reason } => deregister(desk, device, reason).await,
     }
 }
@@ -197,8 +201,9 @@ impl Desk {
         }
     }
 
-    async fn connect(&self, registration: Registration) -> Result<Phone, PhoneError> {
-        Phone::connect(registration, self.surroundings.clone()).await
+    async fn connect(&self, registration: Registration) -> Result<Phone, DeviceError> {
+        let phone = Phone::connect(registration, self.surroundings.clone()).await?;
+        rotate::finish(self, phone).await
     }
 
     /// One object, or the lines for a person. Flushed: `watch` may be read through a pipe.

@@ -7,8 +7,8 @@ use countersign_proto::problem::ProblemType;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    access, api_clients, audit, challenges, device_api, devices, enrollments, events, installations, layers, meta, openapi, policy,
-    problem::ApiError, reports, state::App, tenant, users, webhooks,
+    access, api_clients, audit, challenges, device_api, devices, enrollments, events, installations, layers, meta,
+    openapi, policy, problem::ApiError, reports, state::App, tenant, users, webhooks,
 };
 
 /// Every route, without state: for OpenAPI and for the test that walks it.

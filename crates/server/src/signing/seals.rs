@@ -4,9 +4,13 @@
 //! verify is signed. To add one: a variant of [`Sealed`] with all that must not change.
 
 use aws_lc_rs::hmac;
-use countersign_core::digest::Digest;
+use countersign_core::{
+    api_client::{Applications, Caller, NewApiKey, Scopes},
+    digest::Digest,
+    ports::webhooks::WebhookTarget,
+};
 use countersign_proto::{
-    ids::{ChallengeId, DeviceId, EnrollmentId, TenantId},
+    ids::{ApiClientId, ApiKeyId, ChallengeId, DeviceId, EnrollmentId, TenantId, WebhookId},
     jose::{PublicKey, base64url},
     timestamp::Timestamp,
     vocabulary::{Confirmation, EnrollmentPurpose, Word as _},
@@ -62,6 +66,17 @@ pub enum Sealed<'a> {
         /// Its end.
         expires_at: Timestamp,
     },
+    /// A dry run of a revocation by filter, and what it counted: the real run is held to it.
+    BulkRevocation {
+        /// The organisation.
+        tenant_id: TenantId,
+        /// The digest of filter and reason.
+        asked: Digest,
+        /// When it was.
+        as_of: Timestamp,
+        /// What it counted.
+        matched: u32,
+    },
     /// Which keys claimed it: they cannot be swapped before they are confirmed.
     Claim {
         /// The enrollment.
@@ -78,6 +93,42 @@ pub enum Sealed<'a> {
         device_key: &'a PublicKey,
         /// Its second key.
         uv_key: Option<&'a PublicKey>,
+    },
+    /// Where an organisation is told of what, and by which secret that is signed: nobody who rewrites the database has
+    /// results sent elsewhere. The target's own seal is no part of it.
+    Webhook {
+        /// The webhook.
+        webhook_id: WebhookId,
+        /// Its organisation.
+        tenant_id: TenantId,
+        /// Where, what, and by which secret.
+        target: &'a WebhookTarget,
+    },
+    /// What an API client may do: nobody who rewrites the database widens it.
+    ApiClient {
+        /// The client.
+        client_id: ApiClientId,
+        /// Its organisation.
+        tenant_id: TenantId,
+        /// What its keys may be used for.
+        scopes: &'a Scopes,
+        /// What it may ask approvals for.
+        applications: Option<&'a Applications>,
+    },
+    /// Whose key it is: nobody who rewrites the database makes one.
+    ApiKey {
+        /// The key.
+        key_id: ApiKeyId,
+        /// Its client.
+        client_id: ApiClientId,
+        /// Its client's organisation.
+        tenant_id: TenantId,
+        /// What it is looked up by.
+        digest: Digest,
+        /// What it signs with.
+        public_key: Option<&'a PublicKey>,
+        /// Its end.
+        expires_at: Option<Timestamp>,
     },
 }
 
@@ -102,6 +153,9 @@ impl Sealed<'_> {
                     expires_at.as_millis()
                 ])
             }
+            Self::BulkRevocation { tenant_id, asked, as_of, matched } => {
+                json!(["bulk revocation", tenant_id, asked.to_b64u(), as_of.as_millis(), matched])
+            }
             Self::Claim { enrollment_id, tenant_id, external_id, device_id, purpose, device_key, uv_key } => json!([
                 "claim",
                 enrollment_id,
@@ -111,6 +165,27 @@ impl Sealed<'_> {
                 purpose.as_str(),
                 device_key.thumbprint().as_str(),
                 uv_key.map(|key| key.thumbprint().to_string())
+            ]),
+            Self::ApiClient { client_id, tenant_id, scopes, applications } => {
+                json!(["api client", client_id, tenant_id, scopes.to_string(), applications])
+            }
+            Self::ApiKey { key_id, client_id, tenant_id, digest, public_key, expires_at } => json!([
+                "api key",
+                key_id,
+                client_id,
+                tenant_id,
+                digest.to_b64u(),
+                public_key.map(|key| key.thumbprint().to_string()),
+                expires_at.map(Timestamp::as_millis)
+            ]),
+            Self::Webhook { webhook_id, tenant_id, target } => json!([
+                "webhook",
+                webhook_id,
+                tenant_id,
+                target.url,
+                target.events.to_string(),
+                target.secret_generation,
+                target.previous_until.map(Timestamp::as_millis)
             ]),
         };
         text.to_string()
@@ -129,6 +204,35 @@ impl Seals {
     /// The seal over this content, b64u.
     pub fn seal(&self, content: &Sealed<'_>) -> String {
         base64url::encode(hmac::sign(&self.0, content.text().as_bytes()))
+    }
+
+    /// The same key, sealed as this client's.
+    pub fn seal_api_key(&self, key: NewApiKey, client_id: ApiClientId, tenant_id: TenantId) -> NewApiKey {
+        let content = Sealed::ApiKey {
+            key_id: key.id,
+            client_id,
+            tenant_id,
+            digest: key.credential.digest(),
+            public_key: key.credential.public_key(),
+            expires_at: key.expires_at,
+        };
+        let seal = self.seal(&content);
+        NewApiKey { seal, ..key }
+    }
+
+    /// Whether the server itself wrote the rows of this caller, found by `digest`.
+    pub fn hold_caller(&self, caller: &Caller, digest: Digest) -> bool {
+        let Caller { client_id, tenant_id, key_id, .. } = *caller;
+        let client = Sealed::ApiClient {
+            client_id,
+            tenant_id,
+            scopes: &caller.scopes,
+            applications: caller.applications.as_ref(),
+        };
+        let public_key = caller.public_key.as_ref();
+        let key = Sealed::ApiKey { key_id, client_id, tenant_id, digest, public_key, expires_at: caller.expires_at };
+        let holds = |seal: &Option<String>, content| seal.as_ref().is_some_and(|seal| self.holds(seal, content));
+        holds(&caller.seals.client, &client) && holds(&caller.seals.key, &key)
     }
 
     /// 32 bytes that only who holds the key file knows, others for each purpose. No seal's text begins like this, so no

@@ -18,6 +18,7 @@ fn registration(last: u8) -> Registration {
         confirmation_code: Some("012345".to_owned()),
         device_key: SigningKey::from_private_bytes(&[last; 32]).unwrap(),
         uv_key: last.is_multiple_of(2).then(|| SigningKey::from_private_bytes(&[last + 100; 32]).unwrap()),
+        rotation: None,
     }
 }
 

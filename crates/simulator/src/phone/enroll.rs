@@ -152,6 +152,7 @@ impl Candidate {
             confirmation_code: registered.confirmation_code,
             device_key: self.device_key.clone(),
             uv_key: self.uv_key.clone(),
+            rotation: None,
         };
         let phone = Phone::new(self.server.clone(), registration, self.surroundings.clone());
         if let Some(binding) = &registered.binding {

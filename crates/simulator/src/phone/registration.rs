@@ -7,6 +7,8 @@ use countersign_proto::timestamp::Timestamp;
 use countersign_proto::vocabulary::Platform;
 use serde::{Deserialize, Serialize};
 
+use super::Rotation;
+
 /// One registration, with its private keys: serialise it only into a file that nobody else can read.
 ///
 /// `Debug` prints neither keys nor code nor names.
@@ -35,6 +37,9 @@ pub struct Registration {
     /// Stands for the key that a platform releases only after PIN or biometric.
     #[serde(default, with = "optional_private_key", skip_serializing_if = "Option::is_none")]
     pub uv_key: Option<SigningKey>,
+    /// A rotation of which nobody knows yet whether the server took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 impl std::fmt::Debug for Registration {
@@ -63,18 +68,20 @@ mod private_key {
 }
 
 /// The same, absent if there is none.
-mod optional_private_key {
+pub(super) mod optional_private_key {
     use countersign_proto::jose::SigningKey;
     use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(key: &Option<SigningKey>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(key: &Option<SigningKey>, serializer: S) -> Result<S::Ok, S::Error> {
         match key {
             Some(key) => super::private_key::serialize(key, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SigningKey>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SigningKey>, D::Error> {
         super::private_key::deserialize(deserializer).map(Some)
     }
 }

@@ -5,8 +5,12 @@
 mod barrier;
 #[path = "devices/dispute.rs"]
 mod dispute;
+#[path = "devices/many.rs"]
+mod many;
 #[path = "devices/push.rs"]
 mod push;
+#[path = "devices/rotation.rs"]
+mod rotation;
 
 use countersign_core::{
     actor::Actor,
@@ -55,6 +59,7 @@ async fn a_key_is_found_with_what_its_device_is_right_now() {
             is_current: true,
             device_status: DeviceStatus::Active,
             revoked_at: None,
+            is_tenant_disabled: false,
             binding: Some(binding),
             versions: DeviceVersions {
                 platform: Platform::Android,
@@ -296,8 +301,9 @@ async fn the_first_reply_is_kept_until_its_end() {
         let first = world.reply();
         let second = Reply { body: "another".to_owned(), ..first.clone() };
         assert_eq!(world.store.reply(first.artefact, NOW).await, Ok(None));
-        assert_eq!(world.store.remember_reply(world.tenant_id, first.clone()).await, Ok(()));
-        assert_eq!(world.store.remember_reply(world.tenant_id, second).await, Ok(()));
+        let user_id = world.invite("ada").await.user.id;
+        assert_eq!(world.store.remember_reply(world.tenant_id, user_id, first.clone()).await, Ok(()));
+        assert_eq!(world.store.remember_reply(world.tenant_id, user_id, second).await, Ok(()));
         let last = first.expires_at.plus_millis(-1);
         assert_eq!(world.other.reply(first.artefact, last).await, Ok(Some(first.body.clone())));
         assert_eq!(world.store.reply(first.artefact, first.expires_at).await, Ok(None));

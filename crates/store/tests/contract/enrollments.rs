@@ -117,6 +117,7 @@ async fn a_claim_with_a_code_makes_a_device_that_waits() {
             user_id: invitation.user.id,
             external_id: invitation.user.external_id.clone(),
             purpose: EnrollmentPurpose::Approval,
+            is_completed: false,
             claim_seal: SEAL.to_owned(),
             device_key: command.device_key.public_key.to_vec(),
             uv_key: command.uv_key.map(|key| key.public_key.to_vec()),

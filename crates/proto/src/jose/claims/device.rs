@@ -165,7 +165,7 @@ impl Claims for PushUpdateClaims {
     }
 }
 
-/// `countersign-key-rotation+jwt` (10.3): a device replaces its keys.
+/// `countersign-key-rotation+jwt` (10.6): a device replaces its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRotationClaims {
     /// The device's id.
@@ -194,7 +194,7 @@ impl Claims for KeyRotationClaims {
     }
 }
 
-/// `countersign-key-proof+jwt` (10.3): a new key proves its possession.
+/// `countersign-key-proof+jwt` (10.6): a new key proves its possession.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProofClaims {
     /// The issuer.

@@ -11,7 +11,7 @@ use countersign_proto::{
 };
 use countersign_simulator::{
     Phone,
-    phone::{Answer, PhoneError, VerifiedChallenge},
+    phone::{Answer, VerifiedChallenge},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -99,16 +99,20 @@ async fn find(
             let phone = desk.connect(registration).await?;
             let pending = phone.challenge(id).await?;
             let challenge = phone.verify(&pending).await?;
-            Ok::<_, PhoneError>((phone, challenge))
+            Ok::<_, DeviceError>((phone, challenge))
         };
         match found.await {
             Ok(found) => return Ok(found),
             // Another registration may know it; what a server said of it outweighs that it does not.
-            Err(error) if last.is_none() || !error.is_problem("not-found") => last = Some(error),
+            Err(error) if last.is_none() || !is_unknown(&error) => last = Some(error),
             Err(_) => {}
         }
     }
-    Err(last.map_or_else(|| DeviceError::Usage("there are no registrations".to_owned()), DeviceError::Phone))
+    Err(last.unwrap_or_else(|| DeviceError::Usage("there are no registrations".to_owned())))
+}
+
+fn is_unknown(error: &DeviceError) -> bool {
+    matches!(error, DeviceError::Phone(error) if error.is_problem("not-found"))
 }
 
 fn wants_number(claims: &ChallengeClaims) -> bool {

@@ -44,7 +44,7 @@ pub(super) async fn run(desk: &Desk) -> Result<(), DeviceError> {
     desk.say(&json!({"devices": objects}), &lines.join("\n"))
 }
 
-async fn ask(desk: &Desk, registration: Registration) -> Result<(&'static str, Vec<VerifiedChallenge>), PhoneError> {
+async fn ask(desk: &Desk, registration: Registration) -> Result<(&'static str, Vec<VerifiedChallenge>), DeviceError> {
     let phone: Phone = desk.connect(registration).await?;
     let own = phone.fetch_self().await?;
     let mut waiting = Vec::new();
@@ -53,7 +53,7 @@ async fn ask(desk: &Desk, registration: Registration) -> Result<(&'static str, V
             Ok(challenge) => waiting.push(challenge),
             // A challenge that must not be shown is not shown; `watch` says why.
             Err(PhoneError::Refused(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok((own.device.status.as_str(), waiting))

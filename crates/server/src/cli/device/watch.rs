@@ -38,6 +38,11 @@ pub(super) async fn run(desk: &Desk, device: Option<DeviceId>) -> Result<(), Dev
     // Small: who prints slowly makes the watchers wait.
     let (sender, sights) = mpsc::channel(16);
     for registration in desk.registrations(device)? {
+        // A watcher cannot tell what became of a rotation that was broken off.
+        let registration = match registration.rotation {
+            Some(_) => desk.connect(registration).await?.registration().clone(),
+            None => registration,
+        };
         tokio::spawn(watch(registration, desk.surroundings.clone(), sender.clone()));
     }
     // The last watcher to end closes the channel.

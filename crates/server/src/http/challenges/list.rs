@@ -10,9 +10,9 @@ use countersign_core::{
 };
 use countersign_proto::{
     api::{Page, challenges::Challenge},
-    ids::ChallengeId,
+    ids::{ChallengeId, DeviceId, UserId},
     timestamp::Timestamp,
-    vocabulary::ChallengeStatus,
+    vocabulary::{ChallengeReason, ChallengeStatus},
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -35,10 +35,18 @@ use crate::{
 pub struct Query {
     /// Of this user.
     external_id: Option<String>,
+    /// Of this user (our id).
+    user_id: Option<UserId>,
+    /// Decided by this device, or its code is shown there.
+    device_id: Option<DeviceId>,
+    /// Ended for this reason.
+    reason: Option<ChallengeReason>,
     /// In this status now.
     status: Option<ChallengeStatus>,
     /// Created after this time.
     created_after: Option<Timestamp>,
+    /// Created before this time.
+    created_before: Option<Timestamp>,
     /// From the previous page.
     cursor: Option<String>,
     /// 1 to 200; 50 if absent.
@@ -64,8 +72,12 @@ pub async fn handle(
     let filter = ChallengeFilter {
         client_id: (!caller.holds(Scope::AuditRead)).then_some(own),
         external_id,
+        user_id: query.user_id,
+        device_id: query.device_id,
+        reason: query.reason,
         status: query.status,
         created_after: query.created_after,
+        created_before: query.created_before,
         now: Some(now),
     };
     let records = app.store.challenges(caller.caller.tenant_id, filter, request).await?;

@@ -68,7 +68,7 @@ pub async fn handle(
         ChangeDeviceStatusOutcome::Changed { .. } => Ok(answer(first.body)),
         ChangeDeviceStatusOutcome::Already(device) => {
             let reply = reply(device.revoked_at.unwrap_or(now))?;
-            app.store.remember_reply(signer.tenant_id, reply.clone()).await?;
+            app.store.remember_reply(signer.tenant_id, signer.user_id, reply.clone()).await?;
             Ok(answer(reply.body))
         }
         ChangeDeviceStatusOutcome::Impossible(status) => Err(ApiError::device_not_active(status)),

@@ -10,6 +10,7 @@ pub mod policy;
 pub mod proof;
 pub mod register;
 pub mod respond;
+pub mod rotate_key;
 pub mod update_push;
 
 use countersign_core::{device::DeviceRecord, limits, ports::users::UserName};

@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use countersign_core::{ports::devices::DeviceFilter, text::Checker};
+use countersign_core::{
+    device::{DeviceRecord, is_dormant},
+    ports::devices::DeviceFilter,
+    text::Checker,
+};
 use countersign_proto::{
     api::{Page, devices::Device},
+    ids::UserId,
+    timestamp::Timestamp,
     vocabulary::{DeviceStatus, Platform},
 };
 use serde::Deserialize;
@@ -26,10 +32,20 @@ use crate::http::{
 pub struct Query {
     /// Of this user (the tenant's own id).
     external_id: Option<String>,
+    /// Of this user (our id).
+    user_id: Option<UserId>,
     /// In this status.
     status: Option<DeviceStatus>,
     /// On this platform.
     platform: Option<Platform>,
+    /// Of this installed app.
+    installation_id: Option<String>,
+    /// Of this app.
+    app_id: Option<String>,
+    /// Registered after this time.
+    created_after: Option<Timestamp>,
+    /// Registered before this time.
+    created_before: Option<Timestamp>,
     /// From the previous page.
     cursor: Option<String>,
     /// 1 to 200; 50 if absent.
@@ -49,9 +65,27 @@ pub async fn handle(
     let request = page(query.cursor.as_deref(), query.limit)?;
     let mut checker = Checker::default();
     let external_id = query.external_id.as_deref().map(|id| checker.external_id("/external_id", id));
+    let installation_id = checker.optional_text("/installation_id", query.installation_id.as_deref(), 1, 128);
+    let app_id = checker.optional_text("/app_id", query.app_id.as_deref(), 1, 128);
     checker.finish().map_err(ApiError::invalid_members)?;
-    let filter = DeviceFilter { user_id: None, external_id, status: query.status, platform: query.platform };
-    let records = app.store.devices(caller.caller.tenant_id, filter, request).await?;
+    let filter = DeviceFilter {
+        user_id: query.user_id,
+        external_id,
+        status: query.status,
+        platform: query.platform,
+        installation_id,
+        app_id,
+        created_after: query.created_after,
+        created_before: query.created_before,
+    };
+    let tenant_id = caller.caller.tenant_id;
+    let records = app.store.devices(tenant_id, filter, request).await?;
+    let tenant = app.store.tenant(tenant_id).await?.ok_or_else(ApiError::not_found)?;
     let next_cursor = next_cursor(&records, request.limit, |record| record.id);
-    Ok(Json(Page { items: records.into_iter().map(|record| show_device(record, app.now())).collect(), next_cursor }))
+    let now = app.now();
+    let show = |record: DeviceRecord| {
+        let dormant = is_dormant(record.last_used_at(), tenant.policy.dormant_after_days, now).then_some(true);
+        Device { dormant, ..show_device(record, now) }
+    };
+    Ok(Json(Page { items: records.into_iter().map(show).collect(), next_cursor }))
 }

@@ -10,14 +10,16 @@ use axum::{
     extract::{Path, State},
 };
 use countersign_core::{
+    device::StoredBinding,
     enrollment::is_guarded,
     ports::enrollments::{ClaimedDevice, ConfirmEnrollment, ConfirmOutcome},
 };
 use countersign_proto::{
     api::enrollments::{ConfirmEnrollment as Request, Enrollment},
-    ids::EnrollmentId,
+    ids::{EnrollmentId, TenantId},
     jose::PublicKey,
     problem::ProblemType,
+    timestamp::Timestamp,
     vocabulary::EnrollmentStatus,
 };
 
@@ -76,8 +78,29 @@ async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) 
             status => ConfirmOutcome::Closed(status),
         });
     };
+    let device_id = claimed.device_id;
+    let binding = bind(app, tenant_id, id, claimed, now)?;
+    let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
+    let (stamp, is_guarded) = (caller.stamp(app, now), is_guarded(&tenant.policy));
+    let command = ConfirmEnrollment { stamp, id, device_id, code, binding, is_guarded };
+    Ok(app.store.confirm_enrollment(command).await?)
+}
+
+/// The statement that the claimed keys are the device's. Of a completed enrollment one that states nothing: the keys may
+/// have been replaced since, and a repeat of the code binds nothing. Should a rewritten row let it through all the same, it
+/// makes an unknown key.
+fn bind(
+    app: &App,
+    tenant_id: TenantId,
+    id: EnrollmentId,
+    claimed: ClaimedDevice,
+    now: Timestamp,
+) -> ApiResult<StoredBinding> {
+    if claimed.is_completed {
+        return Ok(StoredBinding { id: app.new_id(now), jws: String::new() });
+    }
     let key = |sec1: &[u8]| PublicKey::from_sec1(sec1).map_err(|_| ApiError::internal("a stored key is no key"));
-    let ClaimedDevice { device_id, user_id, external_id, purpose, claim_seal, device_key, uv_key } = claimed;
+    let ClaimedDevice { device_id, user_id, external_id, purpose, claim_seal, device_key, uv_key, .. } = claimed;
     let (device_key, uv_key) = (key(&device_key)?, uv_key.as_deref().map(key).transpose()?);
     let (external_id, device_key, uv_key) = (external_id.as_str(), &device_key, uv_key.as_ref());
     let claim = Sealed::Claim { enrollment_id: id, tenant_id, external_id, device_id, purpose, device_key, uv_key };
@@ -86,9 +109,5 @@ async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) 
         return Err(ApiError::internal("claim_seal"));
     }
     let subject = BindingSubject { device_id, user_id, tenant_id, external_id, purpose, device_key, uv_key };
-    let binding = app.keys.sign_binding(&subject, now, app.entropy.as_ref())?;
-    let tenant = app.store.tenant(tenant_id).await?.ok_or_else(|| ApiError::internal("the caller's tenant is gone"))?;
-    let (stamp, is_guarded) = (caller.stamp(app, now), is_guarded(&tenant.policy));
-    let command = ConfirmEnrollment { stamp, id, device_id, code, binding, is_guarded };
-    Ok(app.store.confirm_enrollment(command).await?)
+    Ok(app.keys.sign_binding(&subject, now, app.entropy.as_ref())?)
 }

@@ -23,7 +23,7 @@ pub async fn handle(State(app): State<Arc<App>>) -> Json<Discovery> {
             device: format!("{issuer}/v1/device"),
             device_challenges: format!("{issuer}/v1/device/challenges"),
             push: format!("{issuer}/v1/device/push"),
-            key: None,
+            key: Some(format!("{issuer}/v1/device/key")),
             deregistration: format!("{issuer}/v1/device/deregistration"),
             dispute: format!("{issuer}/v1/device/notices/{{id}}/dispute"),
             policy: Some(format!("{issuer}/v1/device/policy")),

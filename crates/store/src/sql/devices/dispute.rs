@@ -142,11 +142,11 @@ async fn suspend(
     let outcome = match transition(device.status, change.change) {
         Transition::To(to) => {
             record(command, tx, notice, device_id, user_id).await?;
-            status::change(&change, tx, &device, to).await?;
+            status::change(&change, tx, &device, to, None).await?;
             DisputeNoticeOutcome::Suspended(device_id)
         }
         Transition::Already | Transition::Impossible => {
-            insert_reply(tx, command.stamp.tenant_id, &command.reply).await?;
+            insert_reply(tx, command.stamp.tenant_id, user_id, &command.reply).await?;
             DisputeNoticeOutcome::Already(device_id)
         }
     };

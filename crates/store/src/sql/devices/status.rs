@@ -15,7 +15,7 @@ use countersign_core::{
     wake::WakeKey,
 };
 use countersign_proto::{
-    ids::{ChallengeId, EnrollmentId, UserId},
+    ids::{ChallengeId, DeviceId, EnrollmentId, UserId},
     push::PushBinding,
     vocabulary::{ChallengeReason, DeviceStatus, Word as _},
 };
@@ -76,7 +76,7 @@ impl Plain for ChangeDeviceStatus {
             // The reply is not kept here: it says when the device was revoked, which was not now.
             Transition::Already => Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::Already(Box::new(now)))),
             Transition::To(to) => {
-                let cancelled = change(self, tx, &now, to).await?;
+                let cancelled = change(self, tx, &now, to, None).await?;
                 let Some(after) = read(self, tx).await? else {
                     return Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::NotFound));
                 };
@@ -93,16 +93,22 @@ pub(super) async fn read(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Resul
 }
 
 /// All that a change of status brings with it; returns the challenges that ended. User and device are locked.
+/// `superseded_by`: the registration that takes its place, if that is why.
 pub(super) async fn change(
     command: &ChangeDeviceStatus,
     tx: &mut Tx<'_>,
     before: &DeviceRecord,
     to: DeviceStatus,
+    superseded_by: Option<DeviceId>,
 ) -> Result<Vec<ChallengeId>, Failure> {
     let user_id = before.user.id;
     move_status(command, tx, before.status, to).await?;
     count(command, tx, user_id, to).await?;
-    let mut events = vec![event(command, user_id)];
+    let event = event(command, user_id);
+    let mut events = match superseded_by {
+        Some(id) => vec![event.with("superseded_by", id.to_string())],
+        None => vec![event],
+    };
     if to == DeviceStatus::Revoked {
         forget_push(command, tx).await?;
         if let Some(enrollment_id) = cancel_enrollment(command, tx, user_id).await? {
@@ -116,7 +122,7 @@ pub(super) async fn change(
         let which = OpenEnrollments::ApprovedBy(command.device_id);
         tx.cancel_open_enrollments(&command.stamp, user_id, which, "approving_device_gone").await?;
     }
-    remember_reply(command, tx).await?;
+    remember_reply(command, tx, user_id).await?;
     tx.wake(WakeKey::Device(command.device_id));
     let reason = match command.change {
         StatusChange::Resume => return Ok(Vec::new()),
@@ -235,9 +241,9 @@ async fn withdraw(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<(), F
     Ok(())
 }
 
-async fn remember_reply(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<(), Failure> {
+async fn remember_reply(command: &ChangeDeviceStatus, tx: &mut Tx<'_>, user_id: UserId) -> Result<(), Failure> {
     match &command.reply {
-        Some(reply) => insert_reply(tx, command.stamp.tenant_id, reply).await,
+        Some(reply) => insert_reply(tx, command.stamp.tenant_id, user_id, reply).await,
         None => Ok(()),
     }
 }

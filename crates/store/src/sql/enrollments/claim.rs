@@ -5,7 +5,8 @@
 
 use async_trait::async_trait;
 use countersign_core::{
-    device::{KeyRole, NewKey},
+    device::KeyRole,
+    digest::Digest,
     event::{Event, EventKind},
     ports::enrollments::{Activation, ClaimOutcome, ClaimTicket},
 };
@@ -31,20 +32,19 @@ impl Plain for ClaimTicket {
             });
         }
         insert_device(self, tx).await?;
-        // In the order of their thumbprints: two registrations of the same two keys cannot deadlock.
         let mut keys = vec![(&self.device_key, KeyRole::Device)];
         keys.extend(self.uv_key.as_ref().map(|key| (key, KeyRole::UserVerification)));
-        keys.sort_by(|one, other| one.0.thumbprint.cmp(&other.0.thumbprint));
-        for (key, role) in keys {
-            if !insert_key(self, tx, key, role).await? {
-                return Ok(Outcome::Rollback(ClaimOutcome::KeyAlreadyRegistered));
-            }
+        if !devices::insert_keys(tx, &self.stamp, self.device_id, &keys).await? {
+            return Ok(Outcome::Rollback(ClaimOutcome::KeyAlreadyRegistered));
         }
         if !count_device(self, tx).await? {
             return Ok(Outcome::Rollback(ClaimOutcome::TooManyDevices));
         }
-        devices::insert_reply(tx, self.stamp.tenant_id, &self.reply).await?;
+        devices::insert_reply(tx, self.stamp.tenant_id, self.user_id, &self.reply).await?;
         tx.insert_events(events(self)).await?;
+        if let Activation::AtOnce(_) = self.activation {
+            devices::supersede(tx, &self.stamp, self.user_id, self.device_id).await?;
+        }
         Ok(Outcome::Commit(ClaimOutcome::Claimed))
     }
 }
@@ -146,32 +146,23 @@ async fn insert_device(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// Registers a key; `false` if it was registered before, by anybody. A concurrent registration of the same key is
-/// waited for: the primary key lets one of them in.
-async fn insert_key(command: &ClaimTicket, tx: &mut Tx<'_>, key: &NewKey, role: KeyRole) -> Result<bool, Failure> {
-    let insert = "-- insert_device_key
-        INSERT INTO device_keys (thumbprint, tenant_id, device_id, role, public_key, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (thumbprint) DO NOTHING";
-    let insert = query(insert)
-        .bind(key.thumbprint.as_str())
-        .bind(command.stamp.tenant_id.as_uuid())
-        .bind(command.device_id.as_uuid())
-        .bind(role.as_str())
-        .bind(key.public_key.as_slice())
-        .bind(command.stamp.at.as_millis());
-    Ok(tx.execute(insert).await? == 1)
-}
-
-/// Counts the device; `false` if the user has as many as allowed.
+/// Counts the device; `false` if the user has as many as allowed. One that will take the place of another, of the same
+/// installed app, may be one too many until it is active: never two, for those that wait are counted.
 async fn count_device(command: &ClaimTicket, tx: &mut Tx<'_>) -> Result<bool, Failure> {
     let count = "-- count_device
         UPDATE users SET device_count = device_count + 1, devices_version = devices_version + 1
-        WHERE id = $1 AND tenant_id = $2 AND device_count < $3";
+        WHERE id = $1 AND tenant_id = $2 AND (device_count < $3 OR (device_count = $3 AND EXISTS (
+            SELECT 1 FROM devices
+            WHERE devices.user_id = $1 AND devices.tenant_id = $2 AND devices.id <> $4
+                AND devices.installation_id = $5 AND devices.purpose = $6
+                AND devices.status IN ('active', 'suspended'))))";
     let count = query(count)
         .bind(command.user_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
-        .bind(i64::from(command.max_devices_per_user));
+        .bind(i64::from(command.max_devices_per_user))
+        .bind(command.device_id.as_uuid())
+        .bind(command.description.installation_id.as_deref())
+        .bind(command.purpose.as_str());
     Ok(tx.execute(count).await? == 1)
 }
 
@@ -183,5 +174,12 @@ fn events(command: &ClaimTicket) -> Vec<Event> {
         }
     };
     let subjects = about(command.user_id, command.enrollment_id, Some(command.device_id));
-    kinds.iter().map(|&kind| Event::new(&command.stamp, kind, subjects)).collect()
+    let event = |&kind: &EventKind| match (kind, &command.activation) {
+        // The log knows which statement about the device's keys holds from here on.
+        (EventKind::DeviceAdded, Activation::AtOnce(binding)) => {
+            Event::new(&command.stamp, kind, subjects).with("binding_sha256", Digest::of(&binding.jws).to_b64u())
+        }
+        _ => Event::new(&command.stamp, kind, subjects),
+    };
+    kinds.iter().map(event).collect()
 }

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use countersign_core::{
+    digest::Digest,
     event::{Event, EventKind},
     limits::MAX_WRONG_CODES,
     ports::enrollments::{ConfirmEnrollment, ConfirmOutcome},
@@ -14,7 +15,7 @@ use countersign_proto::{ids::UserId, vocabulary::EnrollmentStatus};
 use super::{
     Columns, Outcome, Plain, Tx, about,
     close::{delete_waiting_device, end},
-    query, user_of,
+    devices, query, user_of,
 };
 use crate::failure::Failure;
 
@@ -97,8 +98,11 @@ async fn activate(command: &ConfirmEnrollment, tx: &mut Tx<'_>, user_id: UserId)
         UPDATE users SET devices_version = devices_version + 1 WHERE id = $1 AND tenant_id = $2";
     tx.execute(query(version).bind(user_id.as_uuid()).bind(tenant_id)).await?;
     let subjects = about(user_id, command.id, Some(command.device_id));
-    let kinds = [EventKind::EnrollmentCompleted, EventKind::DeviceConfirmed, EventKind::DeviceAdded];
-    tx.insert_events(kinds.map(|kind| Event::new(&command.stamp, kind, subjects)).into()).await
+    let event = |kind| Event::new(&command.stamp, kind, subjects);
+    let added = event(EventKind::DeviceAdded).with("binding_sha256", Digest::of(&command.binding.jws).to_b64u());
+    let events = vec![event(EventKind::EnrollmentCompleted), event(EventKind::DeviceConfirmed), added];
+    tx.insert_events(events).await?;
+    devices::supersede(tx, &command.stamp, user_id, command.device_id).await
 }
 
 /// Counts a wrong code; returns how many there are now, or `None` if there was nothing to guess.

@@ -85,7 +85,10 @@ impl Tx<'_> {
 /// Whether a device is told of an event by a push: not one that it brought about, nor one about itself. What concerns
 /// the person as a whole is for everybody.
 fn is_told(event: &Event, device_id: DeviceId) -> bool {
-    let is_own = event.subjects.device_id == Some(device_id) || event.actor_id == Some(device_id.to_string());
+    let id = device_id.to_string();
+    // Whoever takes a place knows that it is taken: it is the same phone.
+    let takes_its_place = event.body.get("superseded_by").and_then(serde_json::Value::as_str) == Some(id.as_str());
+    let is_own = event.subjects.device_id == Some(device_id) || event.actor_id == Some(id) || takes_its_place;
     event.kind.concerns_every_device() || !is_own
 }
 
