@@ -48,3 +48,8 @@ CREATE INDEX devices_by_installation ON devices (tenant_id, installation_id, id)
 -- Whose reply it is: it goes with the person.
 ALTER TABLE replies ADD COLUMN user_id BLOB;
 CREATE INDEX replies_by_user ON replies (user_id) WHERE user_id IS NOT NULL;
+
+-- MACs by the server: what the client may do, and whose key it is. Nobody who can write the database makes a key, or
+-- widens what one may be used for. A row without one is refused.
+ALTER TABLE api_clients ADD COLUMN seal TEXT;
+ALTER TABLE api_keys ADD COLUMN seal TEXT;

@@ -3,6 +3,7 @@
 //! Each story rewrites rows behind the server's back as an intruder would, and then uses them. The server is not
 //! stopped in order at the end: it could not settle what was forged.
 
+mod api_keys;
 mod challenges;
 mod keys;
 

@@ -6,6 +6,7 @@ use countersign::{
     app::{self, DEFAULT_TENANT, Running},
     config::Settings,
     entropy::SystemEntropy,
+    signing::Sealed,
     worker,
 };
 use countersign_core::{
@@ -15,7 +16,7 @@ use countersign_core::{
     policy::{Policy, PushBudget, check},
     ports::{
         api_clients::{AddApiKey, AddApiKeyOutcome, CreateApiClient, CreateApiClientOutcome, RevokeApiClientOutcome},
-        tenants::{self, CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome},
+        tenants::{self, CreateTenant, CreateTenantOutcome, SetPolicy, SetPolicyOutcome, SwitchTenantOutcome},
     },
 };
 use countersign_proto::{ids::TenantId, jose::SigningKey};
@@ -118,6 +119,11 @@ impl Node {
         sent
     }
 
+    /// Tells webhooks what is due, once; returns how much that was. Its own worker may have been faster.
+    pub async fn tell(&self) -> usize {
+        worker::webhooks::round(self.app()).await.unwrap()
+    }
+
     /// Writes down what devices were seen to do, once.
     pub async fn observe(&self) {
         worker::observe::round(self.app()).await.unwrap();
@@ -218,8 +224,15 @@ impl TestApp {
     /// Stops the server and starts it again on the same database and address, as after a crash or an update.
     #[must_use]
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub async fn restart_with(self, adjust: impl FnOnce(&mut Settings)) -> Self {
         let Self { clock, database, http: _, mut settings, node, phones } = self;
         settings.server.listen = node.running.address;
+        adjust(&mut settings);
         node.stop().await;
         let node = Node::start(&settings, &clock).await;
         Self { clock, database, http: node.http.clone(), settings, node, phones }
@@ -304,11 +317,10 @@ impl TestApp {
         let app = self.node.app();
         let (now, signer) = (app.now(), SigningKey::generate().unwrap());
         let credential = Credential::PublicKey(signer.public_key());
-        let command = AddApiKey {
-            stamp: app.stamp(Actor::Operator, client.tenant_id.parse().unwrap(), "test", now),
-            client_id: client.id.parse().unwrap(),
-            key: NewApiKey { id: app.new_id(now), credential, expires_at: None },
-        };
+        let (tenant_id, client_id) = (client.tenant_id.parse().unwrap(), client.id.parse().unwrap());
+        let key = NewApiKey { id: app.new_id(now), credential, expires_at: None, seal: String::new() };
+        let key = app.keys.seals().seal_api_key(key, client_id, tenant_id);
+        let command = AddApiKey { stamp: app.stamp(Actor::Operator, tenant_id, "test", now), client_id, key };
         assert_eq!(app.store.add_api_key(command).await, Ok(AddApiKeyOutcome::Added));
         ApiClient { signer: Some(signer), ..client.clone() }
     }
@@ -328,13 +340,19 @@ impl TestApp {
             None => Credential::ApiKey(key.digest()),
         };
         let id = app.new_id(now);
+        let allowed = scopes.parse().unwrap();
+        let (seals, names) = (app.keys.seals(), applications.as_ref());
+        let seal = Sealed::ApiClient { client_id: id, tenant_id: tenant.id, scopes: &allowed, applications: names };
+        let seal = seals.seal(&seal);
+        let key_to_be = NewApiKey { id: app.new_id(now), credential, expires_at: None, seal: String::new() };
         let command = CreateApiClient {
             stamp: app.stamp(Actor::Operator, tenant.id, "test", now),
             id,
             name: scopes.to_owned(),
-            scopes: scopes.parse().unwrap(),
+            scopes: allowed,
             applications,
-            key: NewApiKey { id: app.new_id(now), credential, expires_at: None },
+            seal,
+            key: seals.seal_api_key(key_to_be, id, tenant.id),
         };
         assert_eq!(app.store.create_api_client(command).await, Ok(CreateApiClientOutcome::Created));
         ApiClient {
@@ -380,6 +398,19 @@ impl TestApp {
         let stamp = app.stamp(Actor::Operator, client.tenant_id.parse().unwrap(), "test", app.now());
         let outcome = app.store.revoke_api_client(stamp, client.id.parse().unwrap()).await;
         assert_eq!(outcome, Ok(RevokeApiClientOutcome::Revoked));
+    }
+
+    /// Disables an organisation, as `countersign tenant disable` does.
+    pub async fn disable(&self, tenant: &Tenant) -> SwitchTenantOutcome {
+        let app = self.node.app();
+        let stamp = || app.stamp(Actor::Operator, tenant.id, "test", app.now());
+        countersign::disabling::disable(app.store.as_ref(), &stamp).await.unwrap()
+    }
+
+    /// Enables it again.
+    pub async fn enable(&self, tenant: &Tenant) -> SwitchTenantOutcome {
+        let app = self.node.app();
+        app.store.enable_tenant(app.stamp(Actor::Operator, tenant.id, "test", app.now())).await.unwrap()
     }
 
     /// Ends the story and asserts what every story must leave behind: after everything has expired nothing is

@@ -212,6 +212,14 @@ impl Credential {
             Self::PublicKey(key) => proof_digest(&key.thumbprint()),
         }
     }
+
+    /// What it signs with, if it does.
+    pub const fn public_key(&self) -> Option<&PublicKey> {
+        match self {
+            Self::ApiKey(_) => None,
+            Self::PublicKey(key) => Some(key),
+        }
+    }
 }
 
 /// What the database looks up for a signature by the key with this thumbprint. Never that of an [`ApiKey`]: a
@@ -232,6 +240,8 @@ pub struct NewApiKey {
     pub credential: Credential,
     /// Its end.
     pub expires_at: Option<Timestamp>,
+    /// The server's MAC over all of this and whose it is.
+    pub seal: String,
 }
 
 /// A key of an API client, as operators see it.
@@ -281,8 +291,21 @@ pub struct Caller {
     pub applications: Option<Applications>,
     /// What it signs with; `None`: it showed a secret.
     pub public_key: Option<PublicKey>,
+    /// When the key ends.
+    pub expires_at: Option<Timestamp>,
     /// Whether the tenant's policy takes signatures only.
     pub is_proof_required: bool,
+    /// The server's MACs over the client and over the key. The store cannot judge them: believe nothing here before.
+    pub seals: CallerSeals,
+}
+
+/// What the rows of a caller carry to prove that the server wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallerSeals {
+    /// Over what the client may do.
+    pub client: Option<String>,
+    /// Over whose key it is.
+    pub key: Option<String>,
 }
 
 impl Caller {
@@ -375,7 +398,9 @@ mod tests {
             scopes: Scopes::default(),
             applications: None,
             public_key: None,
+            expires_at: None,
             is_proof_required: false,
+            seals: CallerSeals::default(),
         };
         assert!(anybody.may_ask_for(None) && anybody.may_ask_for(Some("VPN")));
         let vpn = Caller { applications: Some(check_applications("", ["VPN"]).unwrap()), ..anybody };

@@ -27,6 +27,8 @@ pub struct CreateApiClient {
     pub scopes: Scopes,
     /// What it may ask approvals for.
     pub applications: Option<Applications>,
+    /// The server's MAC over what it may do.
+    pub seal: String,
     /// The first key.
     pub key: NewApiKey,
 }
@@ -40,30 +42,40 @@ pub enum CreateApiClientOutcome {
     KeyKnown,
 }
 
-/// Changes an API client. What is `None` stays. Event: `api_client.changed`, with the names of what changed.
+/// Changes an API client. Event: `api_client.changed`, with the names of what changed.
 ///
 /// Requests that were admitted before may still commit under what held then: whoever must be stopped is revoked.
 #[derive(Debug, Clone)]
 pub struct ChangeApiClient {
     /// Who, where, when.
     pub stamp: Stamp,
-    /// The client.
-    pub id: ApiClientId,
-    /// What operators call it.
-    pub name: Option<String>,
-    /// What it may do.
-    pub scopes: Option<Scopes>,
-    /// What it may ask approvals for: `Some(None)` is all.
-    pub applications: Option<Option<Applications>>,
+    /// What it was when it was read.
+    pub before: ApiClient,
+    /// What it shall be; only name, scopes and applications are looked at.
+    pub after: ApiClient,
+    /// The server's MAC over what it may do then.
+    pub seal: String,
+}
+
+impl ChangeApiClient {
+    /// The names of the members that differ.
+    pub fn changed(&self) -> Vec<&'static str> {
+        let differs = [
+            ("name", self.after.name != self.before.name),
+            ("scopes", self.after.scopes != self.before.scopes),
+            ("applications", self.after.applications != self.before.applications),
+        ];
+        differs.into_iter().filter_map(|(member, differs)| differs.then_some(member)).collect()
+    }
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeApiClientOutcome {
-    /// It is this now. If nothing differed nothing was written.
-    Changed(ApiClient),
-    /// No such client in this tenant, or it is revoked.
-    NotFound,
+    /// It is as it shall be.
+    Changed,
+    /// It is not what it was when it was read: somebody else was faster, or it is revoked.
+    Outdated,
 }
 
 /// A key that was used, and when.

@@ -162,7 +162,8 @@ async fn client(store: &dyn Store, tenant_id: TenantId) -> Result<Actor, LoadErr
         name: "floor".to_owned(),
         scopes: "challenges,enrollments".parse::<Scopes>().map_err(|error| wrong(&error))?,
         applications: None,
-        key: NewApiKey { id: key_id, credential: Credential::ApiKey(digest()), expires_at: None },
+        seal: String::new(),
+        key: NewApiKey { id: key_id, credential: Credential::ApiKey(digest()), expires_at: None, seal: String::new() },
     };
     store.create_api_client(command).await.map_err(|error| wrong(&error))?;
     Ok(Actor::ApiClient { client_id, key_id })

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use self::keys::{NewKey, make_key};
 use super::{CliError, Context, Desk, say};
-use crate::app::DEFAULT_TENANT;
+use crate::{app::DEFAULT_TENANT, signing::Sealed};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -202,13 +202,21 @@ async fn create_with(
     }
     let tenant = desk.tenant(tenant).await?;
     let id = new_id(desk.now(), desk.entropy());
+    let keys = desk.keys()?;
+    let seal = keys.seals().seal(&Sealed::ApiClient {
+        client_id: id,
+        tenant_id: tenant.id,
+        scopes: &scopes,
+        applications: applications.as_ref(),
+    });
     let command = CreateApiClient {
         stamp: desk.stamp(tenant.id),
         id,
         name: name.clone(),
         scopes: scopes.clone(),
         applications,
-        key: key.stored(),
+        seal,
+        key: key.stored(keys.seals(), id, tenant.id),
     };
     match desk.store.create_api_client(command).await? {
         CreateApiClientOutcome::Created => Ok(CreatedClient { id, name, scopes }),

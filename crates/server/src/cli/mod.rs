@@ -35,6 +35,7 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::{ConfigError, Settings},
     entropy::SystemEntropy,
+    signing::ServerKeys,
     telemetry,
 };
 
@@ -193,6 +194,7 @@ pub struct Desk {
     /// The database.
     pub store: Arc<dyn Store>,
     entropy: SystemEntropy,
+    settings: Settings,
 }
 
 impl Desk {
@@ -203,7 +205,7 @@ impl Desk {
     pub async fn open(context: &Context) -> Result<Self, CliError> {
         let entropy = SystemEntropy::default();
         let store = app::open_store(&context.settings, &SystemClock, &entropy).await?.store;
-        Ok(Self { store, entropy })
+        Ok(Self { store, entropy, settings: context.settings.clone() })
     }
 
     /// The stamp of a command given at this desk.
@@ -230,6 +232,18 @@ impl Desk {
     pub async fn tenant(&self, slug: &str) -> Result<Tenant, CliError> {
         let tenant = self.store.tenant_by_slug(slug).await?;
         tenant.ok_or_else(|| CliError::Failed(format!("there is no tenant {slug}; see `countersign tenant list`")))
+    }
+
+    /// The server's own keys: what is written here for it must carry its seal. On the embedded database they are made if
+    /// the server has never run.
+    ///
+    /// # Errors
+    /// The key file cannot be read here.
+    pub fn keys(&self) -> Result<ServerKeys, CliError> {
+        let settings = &self.settings;
+        let may_create = settings.database.url.starts_with("sqlite://");
+        let keys = ServerKeys::open(&settings.key_file(), may_create, &settings.issuer(), self.now(), &self.entropy);
+        Ok(keys.map_err(StartError::from)?)
     }
 
     /// Ends.

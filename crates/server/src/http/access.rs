@@ -17,6 +17,7 @@ use countersign_core::{
     api_client::{ApiKey, Caller, Scope},
     digest::Digest,
     policy::Policy,
+    ports::StoreError,
 };
 use countersign_proto::{problem::ProblemType, timestamp::Timestamp};
 
@@ -27,6 +28,7 @@ use super::{
     problem::{ApiError, ApiResult, unauthenticated},
     state::App,
 };
+use crate::alarm;
 
 /// The request's id, as in `X-Request-Id`, the log and events.
 #[derive(Debug, Clone)]
@@ -53,7 +55,7 @@ impl ApiCaller {
     /// # Errors
     /// 401.
     pub async fn reauthenticate(&self, app: &App) -> ApiResult<()> {
-        let caller = app.store.authenticate(self.key, app.now()).await?.ok_or_else(unauthenticated)?;
+        let caller = find_caller(app, self.key, app.now()).await?.ok_or_else(unauthenticated)?;
         if caller.has_shown_enough() { Ok(()) } else { Err(client_proof::required()) }
     }
 
@@ -99,6 +101,7 @@ async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<B
                 let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
                 return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(" or ")));
             }
+            app.sightings.key_used(caller.tenant_id, caller.key_id, app.now());
             let request_id = request_id(parts);
             parts.extensions.insert(ApiCaller { caller, key, request_id });
         }
@@ -121,9 +124,23 @@ async fn authenticate(app: &App, parts: &Parts, body: Body) -> ApiResult<(Caller
         return client_proof::verify(app, parts, body, proof).await;
     }
     let key = strip_scheme(value, "Bearer").and_then(ApiKey::parse).ok_or_else(unauthenticated)?.digest();
-    let caller = app.store.authenticate(key, app.now()).await?.filter(|caller| caller.public_key.is_none());
+    let caller = find_caller(app, key, app.now()).await?.filter(|caller| caller.public_key.is_none());
     let caller = caller.ok_or_else(unauthenticated)?;
     if caller.has_shown_enough() { Ok((caller, key, body)) } else { Err(client_proof::required()) }
+}
+
+/// Who holds the key with this digest, as the server itself wrote it down. Rows that it did not write are no key, and an
+/// alarm.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn find_caller(app: &App, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError> {
+    let Some(caller) = app.store.authenticate(key, now).await? else { return Ok(None) };
+    if app.keys.seals().hold_caller(&caller, key) {
+        return Ok(Some(caller));
+    }
+    alarm::raise("api_key_seal_invalid", &caller.key_id.to_string());
+    Ok(None)
 }
 
 /// The credentials after a scheme, whose name is case-insensitive (RFC 9110 §11.1).

@@ -26,6 +26,7 @@ use countersign_proto::{
 };
 
 use super::{
+    access::find_caller,
     body::{self, MAX_JSON_BYTES},
     problem::{ApiError, ApiResult},
     state::App,
@@ -40,7 +41,7 @@ pub async fn verify(app: &App, parts: &Parts, body: Body, proof: &str) -> ApiRes
     let unverified = Unverified::parse(Kind::ClientProof, proof).map_err(|refusal| refused(refusal.reason()))?;
     let HeaderKey::Kid(thumbprint) = unverified.key() else { return Err(refused("header_key")) };
     let key = proof_digest(thumbprint);
-    let caller = app.store.authenticate(key, now).await?.ok_or_else(|| refused("unknown_key"))?;
+    let caller = find_caller(app, key, now).await?.ok_or_else(|| refused("unknown_key"))?;
     // A secret whose digest this is would be no key to verify with.
     let public_key = caller.public_key.ok_or_else(|| refused("unknown_key"))?;
     let claims = read(app, parts, unverified, &public_key, &caller)?;

@@ -8,7 +8,7 @@
 use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
-    api_client::{ApiClient, ApiKeyRecord, Applications, Caller},
+    api_client::{ApiClient, ApiKeyRecord, Applications, Caller, CallerSeals},
     digest::Digest,
     event::{Event, EventKind, Subjects},
     ports::{
@@ -63,6 +63,7 @@ impl Statements {
             authenticate: Statement::new(format!(
                 "-- authenticate
                 SELECT api_keys.id AS key_id, r_number, api_keys.expires_at AS expires_at, public_key,
+                    api_keys.seal AS key_seal, api_clients.seal AS client_seal,
                     api_clients.id AS client_id, api_clients.scopes AS scopes, applications,
                     tenants.id AS tenant_id, tenants.name AS tenant_name, client_proof_required
                 FROM {digests} CROSS JOIN api_keys CROSS JOIN api_clients CROSS JOIN tenants
@@ -81,16 +82,9 @@ impl Statements {
 /// Who presents a key, by the key's digest.
 pub(super) struct CallerOfKey;
 
-/// A key's caller, and how long the key lives.
-#[derive(Clone)]
-pub(super) struct LiveKey {
-    caller: Caller,
-    expires_at: Option<Timestamp>,
-}
-
 impl Lookup for CallerOfKey {
     type Key = Digest;
-    type Found = LiveKey;
+    type Found = Caller;
 
     const COLUMNS: &'static rows::Columns = &[("r_digest", Type::Bytes), (NUMBER, Type::Integer)];
 
@@ -102,9 +96,9 @@ impl Lookup for CallerOfKey {
         json!({"r_digest": rows::digest(*key)})
     }
 
-    fn read(rows: &[Row]) -> Result<LiveKey, StoreError> {
+    fn read(rows: &[Row]) -> Result<Caller, StoreError> {
         let row = reader::only(rows, "api_keys")?;
-        Ok(LiveKey { caller: caller(&row)?, expires_at: row.optional_time("expires_at")? })
+        caller(&row)
     }
 }
 
@@ -169,7 +163,7 @@ impl ApiClients for Database {
 
     async fn authenticate(&self, key: Digest, now: Timestamp) -> Result<Option<Caller>, StoreError> {
         let found = self.lookups.callers.find(key).await?;
-        Ok(found.filter(|found| found.expires_at.is_none_or(|end| end > now)).map(|found| found.caller))
+        Ok(found.filter(|caller| caller.expires_at.is_none_or(|end| end > now)))
     }
 }
 
@@ -180,15 +174,16 @@ impl Plain for CreateApiClient {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<CreateApiClientOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
         let client = "-- create_api_client
-            INSERT INTO api_clients (id, tenant_id, name, scopes, applications, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6)";
+            INSERT INTO api_clients (id, tenant_id, name, scopes, applications, created_at, seal)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let client = query(client)
             .bind(self.id.as_uuid())
             .bind(self.stamp.tenant_id.as_uuid())
             .bind(&self.name)
             .bind(self.scopes.to_string())
             .bind(self.applications.as_ref().map(rows::json).transpose()?)
-            .bind(self.stamp.at.as_millis());
+            .bind(self.stamp.at.as_millis())
+            .bind(&self.seal);
         tx.execute(client).await?;
         if !keys::insert(tx, &self.stamp, self.id, &self.key).await? {
             return Ok(Outcome::Rollback(CreateApiClientOutcome::KeyKnown));
@@ -267,7 +262,9 @@ fn caller(columns: &Columns<'_>) -> Result<Caller, StoreError> {
         scopes: columns.word("scopes")?,
         applications: applications(columns)?,
         public_key: public_key(columns)?,
+        expires_at: columns.optional_time("expires_at")?,
         is_proof_required: columns.flag("client_proof_required")?,
+        seals: CallerSeals { client: columns.optional_text("client_seal")?, key: columns.optional_text("key_seal")? },
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_core::{
     actor::{Actor, Stamp},
-    api_client::{Caller, Credential, NewApiKey, check_applications, proof_digest},
+    api_client::{Caller, CallerSeals, Credential, NewApiKey, check_applications, proof_digest},
     device::StatusChange,
     event::EventKind,
     policy::Policy,
@@ -41,7 +41,9 @@ async fn a_key_says_who_holds_it() {
             scopes: command.scopes.clone(),
             applications: command.applications.clone(),
             public_key: None,
+            expires_at: None,
             is_proof_required: false,
+            seals: CallerSeals { client: Some("client".to_owned()), key: Some("key".to_owned()) },
         };
         let key = command.key.credential.digest();
         world.store.create_api_client(command).await.unwrap();

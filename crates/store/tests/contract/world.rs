@@ -171,13 +171,19 @@ impl World {
             name: "identity provider".to_owned(),
             scopes: scopes.parse::<Scopes>().unwrap(),
             applications: None,
+            seal: "client".to_owned(),
             key: self.new_key(),
         }
     }
 
     /// A secret for an API client.
     pub(crate) fn new_key(&self) -> NewApiKey {
-        NewApiKey { id: self.id(), credential: Credential::ApiKey(self.digest()), expires_at: None }
+        NewApiKey {
+            id: self.id(),
+            credential: Credential::ApiKey(self.digest()),
+            expires_at: None,
+            seal: "key".to_owned(),
+        }
     }
 
     /// A live API client, as the one who acts.

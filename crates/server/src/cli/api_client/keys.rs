@@ -10,13 +10,14 @@ use countersign_core::{
     ports::api_clients::{AddApiKey, AddApiKeyOutcome, RevokeApiClientOutcome},
 };
 use countersign_proto::{
-    ids::{ApiClientId, ApiKeyId},
+    ids::{ApiClientId, ApiKeyId, TenantId},
     jose::{Jwk, PublicKey},
     timestamp::Timestamp,
 };
 use serde_json::{Map, Value, json};
 
 use super::{super::say, CliError, Context, Desk, not_found};
+use crate::signing::Seals;
 
 /// A key that is about to be a client's.
 pub(super) struct NewKey {
@@ -50,12 +51,13 @@ impl NewKey {
     }
 
     /// As the store takes it.
-    pub(super) fn stored(&self) -> NewApiKey {
+    pub(super) fn stored(&self, seals: &Seals, client_id: ApiClientId, tenant_id: TenantId) -> NewApiKey {
         let credential = match &self.sort {
             Sort::Secret(secret) => Credential::ApiKey(secret.digest()),
             Sort::Public(key) => Credential::PublicKey(*key),
         };
-        NewApiKey { id: self.id, credential, expires_at: self.expires_at }
+        let key = NewApiKey { id: self.id, credential, expires_at: self.expires_at, seal: String::new() };
+        seals.seal_api_key(key, client_id, tenant_id)
     }
 
     /// For programs: the one time that a secret is shown.
@@ -84,7 +86,9 @@ pub(super) async fn add(
     key: NewKey,
 ) -> Result<(), CliError> {
     let tenant = desk.tenant(tenant).await?;
-    let command = AddApiKey { stamp: desk.stamp(tenant.id), client_id, key: key.stored() };
+    let keys = desk.keys()?;
+    let stored = key.stored(keys.seals(), client_id, tenant.id);
+    let command = AddApiKey { stamp: desk.stamp(tenant.id), client_id, key: stored };
     match desk.store.add_api_key(command).await? {
         AddApiKeyOutcome::Added => {}
         AddApiKeyOutcome::NotFound => return Err(not_found(&client_id)),

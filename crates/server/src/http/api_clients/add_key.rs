@@ -37,7 +37,8 @@ pub async fn handle(
 ) -> ApiResult<(StatusCode, Json<ApiKeyCreated>)> {
     let client_id = parse(&id)?;
     let now = app.now();
-    let key = MadeKey::make(&app, value.public_key.as_ref(), value.expires_in_days, now)?;
+    let whose = (caller.caller.tenant_id, client_id);
+    let key = MadeKey::make(&app, whose, value.public_key.as_ref(), value.expires_in_days, now)?;
     let command = AddApiKey { stamp: caller.stamp(&app, now), client_id, key: key.stored.clone() };
     match app.store.add_api_key(command).await? {
         AddApiKeyOutcome::Added => {}

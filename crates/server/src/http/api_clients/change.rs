@@ -7,22 +7,25 @@ use axum::{
     extract::{Path, State},
 };
 use countersign_core::{
-    api_client::{Applications, check_applications, check_scopes},
+    api_client::{ApiClient as Client, Applications, Scopes, check_applications, check_scopes},
     ports::api_clients::{ChangeApiClient, ChangeApiClientOutcome},
     text::Checker,
 };
 use countersign_proto::{
     api::api_clients::{ApiClient, ChangeApiClient as Request},
-    problem::FieldError,
+    problem::{FieldError, ProblemType},
 };
 
-use super::{parse, with_keys};
+use super::{parse, seal, with_keys};
 use crate::http::{
     access::ApiCaller,
     body::StrictJson,
     problem::{ApiError, ApiResult},
     state::App,
 };
+
+/// How often to begin again because somebody else has changed the client meanwhile.
+const TRIES: usize = 3;
 
 /// Changes what an API client is called, and what it may do, for the requests that come from then on.
 #[utoipa::path(patch, path = "/v1/api-clients/{id}", tag = "api-clients", params(("id" = String, Path)),
@@ -36,7 +39,43 @@ pub async fn handle(
     StrictJson { value, .. }: StrictJson<Request>,
 ) -> ApiResult<Json<ApiClient>> {
     let id = parse(&id)?;
-    let stamp = caller.stamp(&app, app.now());
+    let wanted = check(&value)?;
+    for _ in 0..TRIES {
+        let client = app.store.api_client(caller.caller.tenant_id, id).await?;
+        let before = client.filter(|client| client.revoked_at.is_none()).ok_or_else(ApiError::not_found)?;
+        let after = wanted.clone().of(&before);
+        let seal = seal(&app, &after);
+        let command = ChangeApiClient { stamp: caller.stamp(&app, app.now()), before, after: after.clone(), seal };
+        match app.store.change_api_client(command).await? {
+            ChangeApiClientOutcome::Changed => return Ok(Json(with_keys(&app, after).await?)),
+            // Read again: what others have changed stays, unless this names it.
+            ChangeApiClientOutcome::Outdated => {}
+        }
+    }
+    Err(ApiError::new(ProblemType::Unavailable).retry_after(1))
+}
+
+/// What the request asks for, checked.
+#[derive(Debug, Clone)]
+struct Wanted {
+    name: Option<String>,
+    scopes: Option<Scopes>,
+    /// `Some(None)`: all.
+    applications: Option<Option<Applications>>,
+}
+
+impl Wanted {
+    fn of(self, before: &Client) -> Client {
+        Client {
+            name: self.name.unwrap_or_else(|| before.name.clone()),
+            scopes: self.scopes.unwrap_or_else(|| before.scopes.clone()),
+            applications: self.applications.unwrap_or_else(|| before.applications.clone()),
+            ..before.clone()
+        }
+    }
+}
+
+fn check(value: &Request) -> ApiResult<Wanted> {
     let mut errors: Vec<FieldError> = Vec::new();
     let mut checker = Checker::default();
     let name = checker.optional_text("/name", value.name.as_deref(), 1, 128);
@@ -45,14 +84,8 @@ pub async fn handle(
         None => None,
         Some(words) => check_scopes("/scopes", words).map_err(|more| errors.extend(more)).ok(),
     };
-    let applications = applications(&value, &mut errors);
-    if !errors.is_empty() {
-        return Err(ApiError::invalid_members(errors));
-    }
-    match app.store.change_api_client(ChangeApiClient { stamp, id, name, scopes, applications }).await? {
-        ChangeApiClientOutcome::Changed(client) => Ok(Json(with_keys(&app, client).await?)),
-        ChangeApiClientOutcome::NotFound => Err(ApiError::not_found()),
-    }
+    let applications = applications(value, &mut errors);
+    if errors.is_empty() { Ok(Wanted { name, scopes, applications }) } else { Err(ApiError::invalid_members(errors)) }
 }
 
 fn applications(value: &Request, errors: &mut Vec<FieldError>) -> Option<Option<Applications>> {

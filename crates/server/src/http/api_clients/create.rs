@@ -13,7 +13,7 @@ use countersign_proto::{
     problem::FieldError,
 };
 
-use super::{MadeKey, key_known, show_client};
+use super::{MadeKey, key_known, seal, show_client};
 use crate::http::{
     access::ApiCaller,
     body::StrictJson,
@@ -45,10 +45,11 @@ pub async fn handle(
     if !errors.is_empty() {
         return Err(ApiError::invalid_members(errors));
     }
-    let key = MadeKey::make(&app, value.public_key.as_ref(), value.expires_in_days, now)?;
     let stamp = caller.stamp(&app, now);
+    let whose = (stamp.tenant_id, app.new_id(now));
+    let key = MadeKey::make(&app, whose, value.public_key.as_ref(), value.expires_in_days, now)?;
     let client = ApiClient {
-        id: app.new_id(now),
+        id: whose.1,
         tenant_id: stamp.tenant_id,
         name,
         scopes,
@@ -62,6 +63,7 @@ pub async fn handle(
         name: client.name.clone(),
         scopes: client.scopes.clone(),
         applications: client.applications.clone(),
+        seal: seal(&app, &client),
         key: key.stored.clone(),
     };
     match app.store.create_api_client(command).await? {

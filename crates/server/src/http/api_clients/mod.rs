@@ -17,7 +17,7 @@ use countersign_core::{
 };
 use countersign_proto::{
     api::api_clients as wire,
-    ids::ApiClientId,
+    ids::{ApiClientId, TenantId},
     jose::{Jwk, PublicKey},
     problem::ProblemType,
     timestamp::Timestamp,
@@ -27,6 +27,7 @@ use super::{
     problem::{ApiError, ApiResult},
     state::App,
 };
+use crate::signing::Sealed;
 
 /// The longest life of a key that has an end, days.
 const MAX_KEY_DAYS: i64 = 3_650;
@@ -77,7 +78,13 @@ struct MadeKey {
 
 impl MadeKey {
     /// The public key that was sent, or a secret that is made.
-    fn make(app: &App, public_key: Option<&Jwk>, expires_in_days: Option<u16>, now: Timestamp) -> ApiResult<Self> {
+    fn make(
+        app: &App,
+        (tenant_id, client_id): (TenantId, ApiClientId),
+        public_key: Option<&Jwk>,
+        expires_in_days: Option<u16>,
+        now: Timestamp,
+    ) -> ApiResult<Self> {
         let mut checker = Checker::default();
         let days = expires_in_days.map(|days| checker.range("/expires_in_days", days.into(), 1, MAX_KEY_DAYS));
         checker.finish().map_err(ApiError::invalid_members)?;
@@ -93,14 +100,12 @@ impl MadeKey {
             }
         };
         let expires_at = days.map(|days| now.plus_seconds(days * 86_400));
-        Ok(Self { stored: NewApiKey { id: app.new_id(now), credential, expires_at }, secret })
+        let stored = NewApiKey { id: app.new_id(now), credential, expires_at, seal: String::new() };
+        Ok(Self { stored: app.keys.seals().seal_api_key(stored, client_id, tenant_id), secret })
     }
 
     fn show(&self, now: Timestamp) -> wire::ApiKey {
-        let public_key = match self.stored.credential {
-            Credential::PublicKey(key) => Some(key),
-            Credential::ApiKey(_) => None,
-        };
+        let public_key = self.stored.credential.public_key().copied();
         let NewApiKey { id, expires_at, .. } = self.stored;
         let record = ApiKeyRecord { id, public_key, created_at: now, expires_at, revoked_at: None, used_at: None };
         show_key(&record, now)
@@ -109,6 +114,16 @@ impl MadeKey {
     fn reveal(&self) -> Option<String> {
         self.secret.as_ref().map(|secret| secret.reveal().to_owned())
     }
+}
+
+/// The seal over what a client may do.
+fn seal(app: &App, client: &ApiClient) -> String {
+    app.keys.seals().seal(&Sealed::ApiClient {
+        client_id: client.id,
+        tenant_id: client.tenant_id,
+        scopes: &client.scopes,
+        applications: client.applications.as_ref(),
+    })
 }
 
 fn key_known() -> ApiError {

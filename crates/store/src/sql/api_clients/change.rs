@@ -9,7 +9,7 @@ use countersign_proto::ids::{ApiClientId, TenantId};
 
 use super::{
     super::{Outcome, Plain, Query, Tx, query},
-    about, api_client,
+    about,
 };
 use crate::{failure::Failure, rows};
 
@@ -27,51 +27,30 @@ impl Plain for ChangeApiClient {
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<ChangeApiClientOutcome>, Failure> {
         tx.require_actor(&self.stamp).await?;
-        let tenant_id = self.stamp.tenant_id;
-        // Changes nothing but holds the row: of two that change at once the second sees what the first has made of it.
-        let hold = "-- hold_api_client_to_change
-            UPDATE api_clients SET name = name WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
-        if tx.execute(query(hold).bind(self.id.as_uuid()).bind(tenant_id.as_uuid())).await? == 0 {
-            return Ok(Outcome::Rollback(ChangeApiClientOutcome::NotFound));
-        }
-        let Some(row) = tx.fetch_optional(by_id(tenant_id, self.id)).await? else {
-            return Ok(Outcome::Rollback(ChangeApiClientOutcome::NotFound));
-        };
-        let before = api_client(&row)?;
-        let mut after = before.clone();
-        if let Some(name) = &self.name {
-            after.name.clone_from(name);
-        }
-        if let Some(scopes) = &self.scopes {
-            after.scopes.clone_from(scopes);
-        }
-        if let Some(applications) = &self.applications {
-            after.applications.clone_from(applications);
-        }
-        let differs = [
-            ("name", after.name != before.name),
-            ("scopes", after.scopes != before.scopes),
-            ("applications", after.applications != before.applications),
-        ];
-        let changed: Vec<_> = differs.into_iter().filter_map(|(member, differs)| differs.then_some(member)).collect();
+        let changed = self.changed();
         if changed.is_empty() {
-            return Ok(Outcome::Rollback(ChangeApiClientOutcome::Changed(before)));
+            return Ok(Outcome::Rollback(ChangeApiClientOutcome::Changed));
         }
+        // Of two that change at once one finds the row as it is no more: what is sealed is what both of them saw.
         let update = "-- change_api_client
-            UPDATE api_clients SET name = $3, scopes = $4, applications = $5
-            WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+            UPDATE api_clients SET name = $6, scopes = $7, applications = $8, seal = $9
+            WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL
+              AND name = $3 AND scopes = $4 AND applications IS NOT DISTINCT FROM $5";
         let update = query(update)
-            .bind(self.id.as_uuid())
-            .bind(tenant_id.as_uuid())
-            .bind(&after.name)
-            .bind(after.scopes.to_string())
-            .bind(after.applications.as_ref().map(rows::json).transpose()?);
-        if tx.execute(update).await? != 1 {
-            // The row is held and was just read.
-            return Err(sqlx::Error::RowNotFound.into());
+            .bind(self.before.id.as_uuid())
+            .bind(self.stamp.tenant_id.as_uuid())
+            .bind(&self.before.name)
+            .bind(self.before.scopes.to_string())
+            .bind(self.before.applications.as_ref().map(rows::json).transpose()?)
+            .bind(&self.after.name)
+            .bind(self.after.scopes.to_string())
+            .bind(self.after.applications.as_ref().map(rows::json).transpose()?)
+            .bind(&self.seal);
+        if tx.execute(update).await? == 0 {
+            return Ok(Outcome::Rollback(ChangeApiClientOutcome::Outdated));
         }
-        let event = Event::new(&self.stamp, EventKind::ApiClientChanged, about(self.id)).with("changed", changed);
-        tx.insert_events(vec![event]).await?;
-        Ok(Outcome::Commit(ChangeApiClientOutcome::Changed(after)))
+        let event = Event::new(&self.stamp, EventKind::ApiClientChanged, about(self.before.id));
+        tx.insert_events(vec![event.with("changed", changed)]).await?;
+        Ok(Outcome::Commit(ChangeApiClientOutcome::Changed))
     }
 }

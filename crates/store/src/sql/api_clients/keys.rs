@@ -54,8 +54,8 @@ pub(super) async fn insert(
     key: &NewApiKey,
 ) -> Result<bool, Failure> {
     let insert = "-- create_api_key
-        INSERT INTO api_keys (id, tenant_id, client_id, digest, public_key, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO NOTHING";
+        INSERT INTO api_keys (id, tenant_id, client_id, digest, public_key, created_at, expires_at, seal)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO NOTHING";
     let public_key = match &key.credential {
         Credential::ApiKey(_) => None,
         Credential::PublicKey(key) => Some(key.to_sec1().to_vec()),
@@ -67,7 +67,8 @@ pub(super) async fn insert(
         .bind(key.credential.digest().0.to_vec())
         .bind(public_key)
         .bind(stamp.at.as_millis())
-        .bind(key.expires_at.map(Timestamp::as_millis));
+        .bind(key.expires_at.map(Timestamp::as_millis))
+        .bind(&key.seal);
     Ok(tx.execute(insert).await? == 1)
 }
 

@@ -2,7 +2,7 @@
 
 use countersign_core::{
     actor::{Actor, Stamp},
-    api_client::check_applications,
+    api_client::{ApiClient, Scopes, check_applications},
     event::EventKind,
     ports::{
         PageRequest, StoreError,
@@ -14,41 +14,45 @@ use countersign_proto::ids::ApiClientId;
 
 use crate::world::{NOW, World};
 
-fn nothing(stamp: Stamp, id: ApiClientId) -> ChangeApiClient {
-    ChangeApiClient { stamp, id, name: None, scopes: None, applications: None }
+/// The client as it is now, to be made another.
+async fn change(world: &World, stamp: Stamp, id: ApiClientId, edit: impl FnOnce(&mut ApiClient)) -> ChangeApiClient {
+    let before = world.store.api_client(world.tenant_id, id).await.unwrap().unwrap();
+    let mut after = before.clone();
+    edit(&mut after);
+    ChangeApiClient { stamp, before, after, seal: "another".to_owned() }
 }
 
 #[tokio::test]
-async fn a_change_holds_from_the_next_request_on_and_what_is_not_named_stays() {
+async fn a_change_holds_from_the_next_request_on_and_of_two_that_saw_the_same_one_wins() {
     for world in World::each().await {
         let command = world.new_client("challenges");
         let (id, key) = (command.id, command.key.credential.digest());
         world.store.create_api_client(command).await.unwrap();
         let stamp = || world.stamp(world.client);
         let listed = check_applications("", ["VPN"]).unwrap();
-        let command = ChangeApiClient {
-            name: Some("another".to_owned()),
-            scopes: Some("enrollments,audit:read".parse().unwrap()),
-            applications: Some(Some(listed.clone())),
-            ..nothing(stamp(), id)
+        let scopes: Scopes = "enrollments,audit:read".parse().unwrap();
+        let edit = |client: &mut ApiClient| {
+            client.name = "another".to_owned();
+            client.scopes = scopes.clone();
+            client.applications = Some(listed.clone());
         };
-        let scopes = command.scopes.clone().unwrap();
-        let Ok(ChangeApiClientOutcome::Changed(changed)) = world.store.change_api_client(command).await else {
-            panic!("not changed")
-        };
-        assert_eq!((&*changed.name, &changed.scopes, &changed.applications), ("another", &scopes, &Some(listed)));
-        assert_eq!(world.store.api_client(world.tenant_id, id).await, Ok(Some(changed)));
+        let one = change(&world, stamp(), id, edit).await;
+        let late = change(&world, stamp(), id, |client| client.applications = Some(listed.clone())).await;
+        let wanted = one.after.clone();
+        assert_eq!(world.store.change_api_client(one).await, Ok(ChangeApiClientOutcome::Changed));
+        assert_eq!(world.other.change_api_client(late).await, Ok(ChangeApiClientOutcome::Outdated));
+        assert_eq!(world.store.api_client(world.tenant_id, id).await, Ok(Some(wanted)));
         let caller = world.other.authenticate(key, NOW).await.unwrap().unwrap();
         assert_eq!((&caller.scopes, caller.may_ask_for(Some("Mail"))), (&scopes, false));
+        assert_eq!(caller.seals.client.as_deref(), Some("another"));
 
         // All of them again; then what changes nothing writes nothing.
-        let all = |stamp| ChangeApiClient { applications: Some(None), ..nothing(stamp, id) };
-        for command in [all(stamp()), all(stamp()), nothing(stamp(), id)] {
-            let Ok(ChangeApiClientOutcome::Changed(now)) = world.store.change_api_client(command).await else {
-                panic!("not changed")
-            };
-            assert_eq!((now.applications, now.scopes), (None, scopes.clone()));
+        for _ in 0..2 {
+            let all = change(&world, stamp(), id, |client| client.applications = None).await;
+            assert_eq!(world.store.change_api_client(all).await, Ok(ChangeApiClientOutcome::Changed));
         }
+        let now = world.store.api_client(world.tenant_id, id).await.unwrap().unwrap();
+        assert_eq!((now.applications, now.scopes), (None, scopes.clone()));
         while world.store.position_events(world.tenant_id, 100).await.unwrap() > 0 {}
         let events = world.store.events(world.tenant_id, 0, 100).await.unwrap();
         let changes: Vec<_> = events.iter().filter(|event| event.kind == EventKind::ApiClientChanged).collect();
@@ -66,13 +70,15 @@ async fn a_revoked_client_and_another_tenants_are_not_changed() {
         let command = world.new_client("challenges");
         let id = command.id;
         world.store.create_api_client(command).await.unwrap();
-        let rename = |stamp| ChangeApiClient { name: Some("mine".to_owned()), ..nothing(stamp, id) };
-        let change = async |stamp| world.store.change_api_client(rename(stamp)).await;
-        assert_eq!(change(world.stamp_in(neighbour)).await, Ok(ChangeApiClientOutcome::NotFound));
+        let rename = async |stamp| {
+            let command = change(&world, stamp, id, |client| client.name = "mine".to_owned()).await;
+            world.store.change_api_client(command).await
+        };
+        assert_eq!(rename(world.stamp_in(neighbour)).await, Ok(ChangeApiClientOutcome::Outdated));
         assert_eq!(world.store.api_client(neighbour, id).await, Ok(None));
         let revoked = world.store.revoke_api_client(world.stamp(Actor::Operator), id).await;
         assert_eq!(revoked, Ok(RevokeApiClientOutcome::Revoked));
-        assert_eq!(change(world.stamp(Actor::Operator)).await, Ok(ChangeApiClientOutcome::NotFound));
+        assert_eq!(rename(world.stamp(Actor::Operator)).await, Ok(ChangeApiClientOutcome::Outdated));
         assert_eq!(world.count(EventKind::ApiClientChanged).await, 0);
     }
 }
