@@ -5,6 +5,7 @@
 //! middle of something. Then it starts again on the same database, and every acknowledgement is held against it.
 //! The checker itself is shown to notice what is missing (`the_checker_notices…`).
 
+mod backup;
 mod ledger;
 mod load;
 

@@ -33,6 +33,14 @@ const FIND: &str = "for folder in \"$(pg_config --bindir 2>/dev/null)\" /usr/lib
 const RUN: &str = "\"$@\" >>server.log 2>&1 & cat >/dev/null; kill -QUIT $!; wait $!";
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A program of PostgreSQL's, as one calls it.
+pub fn postgres_program(name: &str) -> PathBuf {
+    let folder = output("sh", &["-c", FIND]).expect("PostgreSQL's server programs are installed");
+    let beside = Path::new(&folder).join(name);
+    // Some distributions have the clients on the PATH only.
+    if beside.exists() { beside } else { name.into() }
+}
+
 /// What the cluster shows to those who ask for TLS.
 #[derive(Debug, Clone)]
 pub struct Certificate {

@@ -55,6 +55,7 @@ mod http;
 mod ports;
 pub mod proof;
 pub mod providers;
+pub mod receiver;
 
 pub use self::{
     api_client::{ApiClient, path_of, text},
@@ -62,7 +63,7 @@ pub use self::{
     at_once::at_once,
     balancer::Balancer,
     clock::TestClock,
-    cluster::{Certificate, Cluster},
+    cluster::{Certificate, Cluster, postgres_program},
     commit_thief::{CommitThief, Loss},
     database::{Database, Db},
     device::Device,

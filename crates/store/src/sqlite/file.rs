@@ -49,7 +49,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Names, push tokens and pending numbers are for the server's own user.
-fn private_file() -> OpenOptions {
+pub(super) fn private_file() -> OpenOptions {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
