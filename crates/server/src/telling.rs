@@ -128,7 +128,8 @@ fn sign(
 ) -> Result<String, SignFailure> {
     let target = &leased.webhook.target;
     let by = |generation| {
-        WebhookKeys::of(app.keys.seals(), leased.webhook.id, generation).map(|keys| keys.signatures(id, timestamp, body))
+        WebhookKeys::of(app.keys.seals(), leased.webhook.id, generation)
+            .map(|keys| keys.signatures(id, timestamp, body))
     };
     let signature = by(target.secret_generation)?;
     match target.secret_generation.checked_sub(1).filter(|_| target.previous_until.is_some_and(|until| now < until)) {

@@ -4,9 +4,11 @@
 //! from files or the environment and print as `[redacted]`. Nothing else in the program reads the environment.
 //! To add a setting: a line in `default.toml`, a field here; `docs/configuration.md` is checked against both.
 
+mod audit;
 mod password;
 mod push;
 mod retention;
+mod webhooks;
 
 use std::{
     fmt,
@@ -21,8 +23,10 @@ use figment::{
 use serde::Deserialize;
 
 pub use self::{
+    audit::Audit,
     push::{Apns, Fcm, Push, WebPush},
     retention::Retention,
+    webhooks::Webhooks,
 };
 
 /// The embedded, commented defaults.
@@ -44,6 +48,10 @@ pub struct Settings {
     pub signing: Signing,
     /// Push providers.
     pub push: Push,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// The audit.
+    pub audit: Audit,
     /// How long what has ended is kept.
     pub retention: Retention,
     /// The file that these were read from, to read it again.

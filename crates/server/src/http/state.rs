@@ -14,8 +14,8 @@ use countersign_proto::{
 
 use super::{admission::Admission, meta::ready::Readiness};
 use crate::{
-    clock::Clock, decisions::Decisions, keyring::Keyring, outbox::Outbox, pushing::Pushing, sightings::Sightings,
-    signing::ServerKeys, waiters::Waiters,
+    audit::Audit, clock::Clock, decisions::Decisions, keyring::Keyring, outbox::Outbox, pushing::Pushing,
+    sightings::Sightings, signing::ServerKeys, waiters::Waiters,
 };
 
 /// What every handler has at hand.
@@ -30,6 +30,8 @@ pub struct App {
     pub keys: Arc<ServerKeys>,
     /// Devices' keys.
     pub keyring: Keyring,
+    /// The log's tree, its checkpoints, its proofs.
+    pub audit: Arc<Audit>,
     /// Turns records into what callers see, verified.
     pub decisions: Decisions,
     /// How much is worked on at once.
@@ -40,6 +42,8 @@ pub struct App {
     pub outbox: Arc<Outbox>,
     /// The push senders.
     pub pushing: Pushing,
+    /// The sender of webhooks.
+    pub webhooks: countersign_push::WebhookSender,
     /// What devices were seen to do.
     pub sightings: Sightings,
     /// What `/readyz` last found.

@@ -10,6 +10,7 @@ mod memory;
 mod ring;
 pub mod rotation;
 mod seals;
+mod webhook;
 
 use std::{
     path::{Path, PathBuf},
@@ -39,6 +40,7 @@ pub use self::{
     key_file::KeyFileError,
     memory::VerifiedSignatures,
     seals::{Sealed, Seals},
+    webhook::WebhookKeys,
 };
 
 /// The server's keys.

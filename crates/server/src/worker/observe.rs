@@ -25,7 +25,7 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
         goes_on = pause(app.clock.as_ref(), app.now().plus_seconds(SECONDS), &mut stopping).await;
         let mut outcome = round(&app).await;
         if number.is_multiple_of(ROUNDS_PER_MEASURE) {
-            outcome = outcome.and(measure_outbox(&app).await);
+            outcome = outcome.and(measure_outbox(&app).await).and(super::webhooks::measure_age(&app).await);
         }
         if let Err(error) = outcome {
             tracing::warn!(%error, "what devices did could not be written down, or the outbox not be measured");

@@ -18,11 +18,7 @@ use crate::http::{
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)),
     responses((status = 204, description = "It is gone")))]
 #[tracing::instrument(name = "http.webhooks.delete", skip_all)]
-pub async fn handle(
-    State(app): State<Arc<App>>,
-    caller: ApiCaller,
-    Path(id): Path<String>,
-) -> ApiResult<StatusCode> {
+pub async fn handle(State(app): State<Arc<App>>, caller: ApiCaller, Path(id): Path<String>) -> ApiResult<StatusCode> {
     match app.store.delete_webhook(caller.stamp(&app, app.now()), parse(&id)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(ApiError::not_found()),
