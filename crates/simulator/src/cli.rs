@@ -1,4 +1,4 @@
-//! `countersign-simulator apns|fcm|webpush|phone`: stand-ins of the push providers and a phone that is rung
+//! `countersign-simulator apns|fcm|webpush|webhook|phone`: stand-ins of the push providers and a phone that is rung
 //! by them, for a developer to point the real server at; `trial` and `health` are for running them in containers.
 //!
 //! A stand-in prints what the server's settings need, then runs until SIGINT or SIGTERM; with `--json` stdout
@@ -13,6 +13,7 @@ mod fcm;
 mod health;
 mod phone;
 mod trial;
+mod webhook;
 mod webpush;
 
 use std::io::{self, Write as _};
@@ -42,6 +43,8 @@ enum Command {
     Fcm(fcm::Args),
     /// Stand in for a browser vendor's push service.
     Webpush(webpush::Args),
+    /// Stand in for an organisation's receiver of webhooks.
+    Webhook(webhook::Args),
     /// Be a phone that a stand-in rings: pull, show and answer.
     Phone(phone::Args),
     /// Make the secrets of a trial in containers: certificates and a database password. What is there stays.
@@ -82,6 +85,7 @@ async fn dispatch(command: Command, json: bool) -> Result<(), CliError> {
         Command::Apns(arguments) => apns::run(arguments, json).await,
         Command::Fcm(arguments) => fcm::run(arguments, json).await,
         Command::Webpush(arguments) => webpush::run(arguments, json).await,
+        Command::Webhook(arguments) => webhook::run(arguments, json).await,
         Command::Phone(arguments) => phone::run(arguments, json).await,
         Command::Trial(arguments) => trial::run(&arguments, json),
         Command::Health(arguments) => health::run(&arguments, json).await,

@@ -13,6 +13,7 @@ pub mod fcm;
 pub mod keys_file;
 pub mod phone;
 pub mod stand_in;
+pub mod webhook;
 pub mod webpush;
 
 pub use self::keys_file::{KeysFile, KeysFileError};

@@ -152,13 +152,14 @@ pub(super) async fn run<P: Provider>(
     }
     let ca_file = handle.ca_pem().map(|pem| place.write("ca.pem", pem)).transpose()?;
     let Introduction { provider, members, settings } = introduction;
-    let settings = match &ca_file {
-        // Web Push endpoints are user-supplied: what the providers' authority is must be said of them apart.
-        Some(ca_file) if settings.starts_with("[push.webpush]\n") => {
-            settings.replacen("[push.webpush]\n", &format!("[push.webpush]\nextra_ca_file = {}\n", quoted(ca_file)), 1)
+    // Addresses that devices or organisations name: what the providers' authority is must be said of them apart.
+    let apart = ["[push.webpush]\n", "[webhooks]\n"].into_iter().find(|table| settings.starts_with(table));
+    let settings = match (&ca_file, apart) {
+        (Some(ca_file), Some(table)) => {
+            settings.replacen(table, &format!("{table}extra_ca_file = {}\n", quoted(ca_file)), 1)
         }
-        Some(ca_file) => format!("[push]\nextra_ca_file = {}\n\n{settings}", quoted(ca_file)),
-        None => settings,
+        (Some(ca_file), None) => format!("[push]\nextra_ca_file = {}\n\n{settings}", quoted(ca_file)),
+        (None, _) => settings,
     };
     let (base_url, control_url) = (handle.base_url(), handle.control_url());
     if json {
