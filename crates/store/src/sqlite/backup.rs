@@ -2,7 +2,7 @@
 //!
 //! One read transaction (`VACUUM INTO`): the server goes on, and what it writes meanwhile is not in the copy. Free space
 //! is left out, and with it whatever was deleted. Never overwrites a file, and never copies the key file, which belongs
-//! elsewhere.
+//! elsewhere. Its statements have no names: they are issued here only, on connections of their own.
 
 use std::{
     fs::{self, File},
@@ -92,18 +92,18 @@ fn part_of(to: &Path) -> PathBuf {
 
 async fn copy(connection: &mut Connection, part: &Path) -> Result<(), BackupError> {
     let name = part.to_str().ok_or_else(|| BackupError::Unsound("the file's name is not UTF-8".to_owned()))?;
-    query("-- backup\nVACUUM INTO $1").bind(name).execute(connection).await?;
+    query("VACUUM INTO $1").bind(name).execute(connection).await?;
     Ok(())
 }
 
 /// Reads the copy through, and says which migration it is from.
 async fn check(part: &Path) -> Result<i64, BackupError> {
     let mut copy = SqliteConnectOptions::new().filename(part).read_only(true).connect().await?;
-    let verdict: String = query("-- check_backup\nPRAGMA integrity_check").fetch_one(&mut copy).await?.try_get(0)?;
+    let verdict: String = query("PRAGMA integrity_check").fetch_one(&mut copy).await?.try_get(0)?;
     if verdict != "ok" {
         return Err(BackupError::Unsound(verdict));
     }
-    let newest = query("-- backup_migration\nSELECT max(version) FROM _sqlx_migrations WHERE success");
+    let newest = query("SELECT max(version) FROM _sqlx_migrations WHERE success");
     let migration: Option<i64> = newest.fetch_one(&mut copy).await?.try_get(0)?;
     copy.close().await?;
     migration.ok_or_else(|| BackupError::Unsound("it holds no migration".to_owned()))
