@@ -8,3 +8,6 @@ scripts/ensure-build-tools.sh
 cargo test --locked --workspace --no-run --test it
 COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
     cargo test --locked --workspace --test it -- proof:: nodes:: --nocapture --test-threads=1
+# The same barriers one layer below, where also the leases of pushes can be seen.
+COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
+    cargo test --locked -p countersign-store --test contract -- has_returned all_were_revoked --test-threads=1

@@ -209,11 +209,15 @@ impl World {
     }
 }
 
+/// What ends the very objects that the others are tried on comes last.
+const LAST: [&str; 1] = ["users.revoke_all"];
+
 fn body_of(operation: &Operation) -> Option<Value> {
     match operation.id {
         "enrollments.confirm" | "challenges.code" => Some(json!({"code": "123456"})),
-        "users.report" | "api_clients.change" | "api_clients.add_key" => Some(json!({})),
+        "users.report" | "users.revoke_all" | "api_clients.change" | "api_clients.add_key" => Some(json!({})),
         "policy.set" | "policy.set_application" | "policy.dry_run" => Some(json!({})),
+        "devices.rename" => Some(json!({"name": "Phone"})),
         _ if operation.takes_json() => Some(json!({"user": {"external_id": "ada"}})),
         _ => None,
     }
@@ -254,7 +258,8 @@ async fn call(app: &TestApp, operation: &Operation, role: &Role, object: &Object
 async fn every_operation_admits_whom_its_row_names_to_what_is_theirs() {
     both_with_providers(async |app, _| {
         let world = World::new(app).await;
-        for operation in ALL {
+        let (last, first): (Vec<_>, Vec<_>) = ALL.iter().partition(|operation| LAST.contains(&operation.id));
+        for operation in first.into_iter().chain(last) {
             for role in &world.roles {
                 for object in &world.objects {
                     call(app, operation, role, object).await;

@@ -135,6 +135,7 @@ async fn a_real_run_is_held_to_its_dry_run() {
         let stranger = app.client_of(&app.tenant("other").await, "admin").await;
         real_run(&stranger, &filter, confirmation).await.problem("confirmation-stale");
         // More match by now, of those that were there.
+        app.clock.advance(1);
         let two = phone(&idp, "bob", "1.0", "i2").await;
         app.clock.advance(1);
         let suspended = json!({"status": "suspended"});

@@ -49,6 +49,7 @@ async fn a_new_key_works_at_once_and_the_old_one_nowhere() {
         // Both nodes have met the old key.
         let second = app.second_node().await;
         old.at(&second.http).get("/v1/device").await.ok(200);
+        app.clock.advance(1);
         let new = old.rotated(Replace::DeviceKey).await;
         is_dead(&old, &idp).await;
         is_dead(&old.at(&second.http), &idp).await;
@@ -217,7 +218,7 @@ async fn a_lost_reply_is_repeated_for_a_day_although_the_key_that_signed_is_dead
         let old = idp.enroll("ada").await;
         let rotation = old.prepare_rotation(Replace::DeviceKey).unwrap();
         let first = old.rotate_with(rotation.token()).await;
-        let new = old.rotate(&rotation).await.unwrap();
+        let new = Device::new(old.rotate(&rotation).await.unwrap(), app.http.clone());
         assert_eq!(events(&idp).await.iter().filter(|event| event["type"] == "device.key_changed").count(), 1);
         let newer = new.rotated(Replace::DeviceKey).await;
         app.clock.advance(3_600);

@@ -72,7 +72,10 @@ pub(super) mod optional_private_key {
     use countersign_proto::jose::SigningKey;
     use serde::{Deserializer, Serializer};
 
-    pub(in super::super) fn serialize<S: Serializer>(key: &Option<SigningKey>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        key: &Option<SigningKey>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match key {
             Some(key) => super::private_key::serialize(key, serializer),
             None => serializer.serialize_none(),

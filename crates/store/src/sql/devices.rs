@@ -9,12 +9,11 @@ use async_trait::async_trait;
 use countersign_core::{
     device::{DeviceDescription, DeviceRecord, DeviceVersions, PushHealth, StoredBinding, StoredKey, Undeliverable},
     digest::Digest,
-    event::EventKind,
     policy::devices::DeviceStanding,
     ports::{
         PageRequest, Reply, StoreError,
         devices::{
-            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, DeviceName, Devices, DisputeNotice,
+            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, Devices, DisputeNotice,
             DisputeNoticeOutcome, NoticeRecord, RenameDevice, RenameDeviceOutcome, RevokeAllDevices, RotateKeys,
             RotateKeysOutcome, UpdatePush, UpdatePushOutcome,
         },
@@ -26,7 +25,7 @@ use countersign_proto::{
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
-    vocabulary::{DeviceStatus, Word as _},
+    vocabulary::Word as _,
 };
 use uuid::Uuid;
 
@@ -39,6 +38,8 @@ mod dispute;
 mod key;
 #[path = "devices/many.rs"]
 mod many;
+#[path = "devices/notices.rs"]
+mod notices;
 #[path = "devices/push.rs"]
 mod push;
 #[path = "devices/rename.rs"]
@@ -53,12 +54,8 @@ mod status;
 pub(super) use self::{
     key::{KeyByThumbprint, insert_keys},
     many::supersede,
+    notices::SIGN_INS,
 };
-
-/// Events of sign-ins, none of which is a notice: word for word what the index `events_of_user` leaves out, which is how
-/// the databases know that it fits. It is small however often somebody signs in.
-pub(super) const SIGN_INS: &str = "'challenge.created', 'challenge.approved', 'challenge.denied', 'challenge.expired', \
-    'challenge.cancelled', 'challenge.reported'";
 
 /// The statements that share their columns.
 pub(super) struct Statements {
@@ -93,25 +90,6 @@ impl Statements {
                 AND ($4 IS NULL OR platform = $4) AND ($7 IS NULL OR app_id = $7)";
         let any_installation = "($8 IS NULL OR installation_id = $8)";
         let newest_first = "ORDER BY devices.id DESC LIMIT $5";
-        let parameters = |first: usize, count: usize| {
-            (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
-        };
-        let notices = format!(
-            "-- notices
-            SELECT events.id AS id, kind, at, devices.id AS device_id, devices.name AS name,
-                devices.platform AS platform, devices.status AS status, devices.activated_at AS concerned_since,
-                asking.activated_at AS asking_since, asking.purpose AS asking_purpose
-            FROM events
-            LEFT JOIN devices ON devices.id = events.device_id AND devices.tenant_id = events.tenant_id
-            LEFT JOIN devices AS asking ON asking.id = $3 AND asking.tenant_id = $1 AND asking.user_id = $2
-                AND asking.status = 'active' AND asking.id <> events.device_id
-            WHERE events.tenant_id = $1 AND events.user_id = $2 AND at >= $4 AND kind IN ({kinds})
-                AND kind NOT IN ({SIGN_INS})
-                AND (events.device_id IS NULL OR events.device_id <> $3 OR kind IN ({for_every_device}))
-            ORDER BY at DESC, events.id DESC LIMIT 50",
-            kinds = parameters(5, EventKind::NOTICES.len()),
-            for_every_device = parameters(5 + EventKind::NOTICES.len(), for_every_device().count()),
-        );
         Self {
             key: key::Statements::new(),
             by_id: select("device", "devices.id = $2"),
@@ -124,7 +102,7 @@ impl Statements {
                 &format!("{page} AND installation_id = $8 {newest_first}"),
             ),
             of_tenant: select("devices", &format!("{page} AND {any_installation} {newest_first}")),
-            notices: Statement::new(notices),
+            notices: notices::statement(),
             status: status::Statements::new(),
         }
     }
@@ -221,9 +199,8 @@ impl Devices for Database {
             .bind(user_id.as_uuid())
             .bind(device_id.as_uuid())
             .bind(since.as_millis());
-        let kinds = EventKind::NOTICES.iter().chain(for_every_device());
-        let recent = kinds.fold(recent, |recent, kind| recent.bind(kind.as_str()));
-        self.fetch_all(recent).await?.iter().map(notice).collect()
+        let recent = notices::kinds().fold(recent, |recent, kind| recent.bind(kind.as_str()));
+        self.fetch_all(recent).await?.iter().map(notices::read).collect()
     }
 
     async fn reply(&self, artefact: Digest, now: Timestamp) -> Result<Option<String>, StoreError> {
@@ -284,22 +261,19 @@ pub(super) async fn insert_reply(
     Ok(())
 }
 
-/// Ids below the first, and from the second on, are on the page. A time that is named is not part of it.
+/// Ids below the first, and from the second on, are on the page. A time that is named is not part of it, as it is shown:
+/// in whole seconds.
 fn bounds(filter: &DeviceFilter, before: Option<DeviceId>) -> (Uuid, Uuid) {
     let before = before.map_or(Uuid::max(), DeviceId::as_uuid);
     let created_before = filter.created_before.map_or(Uuid::max(), rows::first_id_at);
-    let from = filter.created_after.map_or(Uuid::nil(), |after| rows::first_id_at(after.plus_millis(1)));
+    let from =
+        filter.created_after.map_or(Uuid::nil(), |after| rows::first_id_at(after.floor_to_second().plus_seconds(1)));
     (before.min(created_before), from)
 }
 
 /// A push binding as its column has it.
 pub(super) fn push_json(push: &PushBinding) -> Result<String, StoreError> {
     serde_json::to_string(push).map_err(|error| StoreError::Unavailable(format!("no JSON for a push binding: {error}")))
-}
-
-/// Notices that also the device is shown that they are about.
-fn for_every_device() -> impl Iterator<Item = &'static EventKind> {
-    EventKind::NOTICES.iter().filter(|kind| kind.concerns_every_device())
 }
 
 fn by_id<'q>(statements: &Statements, tenant_id: TenantId, id: DeviceId) -> Query<'q> {
@@ -370,29 +344,4 @@ pub(super) fn binding(columns: &Columns<'_>) -> Result<Option<StoredBinding>, St
         (None, None) => Ok(None),
         _ => Err(columns.corrupt("binding")),
     }
-}
-
-fn notice(row: &Row) -> Result<NoticeRecord, StoreError> {
-    let columns = Columns::new("events", row);
-    let kind = columns.text("kind")?;
-    let kind = EventKind::NOTICES.into_iter().find(|notice| notice.as_str() == kind);
-    let device = match columns.optional_id("device_id")? {
-        Some(id) => Some(DeviceName { id, name: columns.text("name")?, platform: columns.word("platform")? }),
-        None => None,
-    };
-    let (kind, at) = (kind.ok_or_else(|| columns.corrupt("kind"))?, columns.time("at")?);
-    let status = columns.optional_word("status")?;
-    let concerned_since = columns.optional_time("concerned_since")?;
-    let asking = match columns.optional_word("asking_purpose")? {
-        Some(purpose) => Some(dispute::Asking { purpose, since: columns.optional_time("asking_since")? }),
-        None => None,
-    };
-    let is_live = matches!(status, Some(DeviceStatus::Active | DeviceStatus::PendingConfirmation));
-    Ok(NoticeRecord {
-        id: columns.id("id")?,
-        kind,
-        at,
-        device,
-        is_disputable: is_live && asking.is_some_and(|asking| dispute::may_dispute(kind, concerned_since, &asking)),
-    })
 }

@@ -274,6 +274,12 @@ impl Gate {
     }
 }
 
+/// `full` under `make proof`, else `small`.
+#[expect(clippy::disallowed_methods, reason = "a switch of the test run, not a setting of the program")]
+pub(crate) fn rounds(small: usize, full: usize) -> usize {
+    if std::env::var_os("COUNTERSIGN_PROOF").is_some() { full } else { small }
+}
+
 /// Small pools: hundreds of stores are open at once.
 pub(crate) fn options() -> Options {
     Options { read_connections: 2, ..Options::default() }

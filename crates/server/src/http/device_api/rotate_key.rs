@@ -59,7 +59,10 @@ pub async fn handle(
     if let Some(reply) = app.store.reply(artefact, now).await? {
         return Ok(answer(reply));
     }
-    let opened = artefact::open::<KeyRotationClaims>(&app, &body, now).await?;
+    let opened = match artefact::open::<KeyRotationClaims>(&app, &body, now).await {
+        Ok(opened) => opened,
+        Err(refusal) => return first_reply(&app, artefact, now, refusal).await,
+    };
     artefact::check_time(&opened.claims, now)?;
     if opened.key.status != DeviceStatus::Active {
         return Err(ApiError::device_not_active(opened.key.status));
@@ -86,12 +89,16 @@ pub async fn handle(
         RotateKeysOutcome::Rotated => Ok(answer(reply)),
         RotateKeysOutcome::NotActive(status) => Err(ApiError::device_not_active(status)),
         RotateKeysOutcome::KeyAlreadyRegistered => Err(ApiError::new(ProblemType::KeyAlreadyRegistered)),
-        // The same bytes may have been faster on another connection.
-        RotateKeysOutcome::StaleKey => match app.store.reply(artefact, now).await? {
-            Some(first) => Ok(answer(first)),
-            None => Err(ApiError::invalid_signature("stale_key")),
-        },
+        RotateKeysOutcome::StaleKey => first_reply(&app, artefact, now, ApiError::invalid_signature("stale_key")).await,
     }
+}
+
+/// The key that signed is not known, any more: the same bytes may have been faster on another connection, by which it died.
+async fn first_reply(app: &App, artefact: Digest, now: Timestamp, refusal: ApiError) -> ApiResult<Response> {
+    if refusal.kind() != ProblemType::InvalidDeviceSignature {
+        return Err(refusal);
+    }
+    app.store.reply(artefact, now).await?.map(answer).ok_or(refusal)
 }
 
 /// Signs the statement of the keys that the device will have: the new ones, and those of the former statement that stay.

@@ -202,7 +202,8 @@ async fn cancel_enrollment(
 ) -> Result<Option<EnrollmentId>, Failure> {
     let cancel = "-- cancel_enrollment_of_device
         UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
-        WHERE tenant_id = $1 AND user_id = $2 AND device_id = $3 AND status = 'claimed'
+        WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
+            AND device_id = $3 AND status = 'claimed'
         RETURNING id";
     let cancel = query(cancel)
         .bind(command.stamp.tenant_id.as_uuid())

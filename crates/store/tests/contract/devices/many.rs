@@ -21,6 +21,7 @@ use countersign_proto::{
 };
 
 use super::REVOKE;
+use crate::kit;
 use crate::world::{NOW, Phone, World};
 
 /// A claim by a phone that says of which installation it is.
@@ -176,7 +177,7 @@ async fn all_devices_of_a_user_are_revoked_with_their_enrollments_and_challenges
 async fn no_approve_commits_and_nothing_is_leased_after_all_were_revoked() {
     for world in World::each().await {
         let world = Arc::new(world);
-        for _ in 0..40 {
+        for _ in 0..kit::rounds(40, 1_500) {
             let (one, two) = (world.phone("ada").await, world.phone("ada").await);
             let challenges = [world.challenge(&[&one, &two]).await, world.challenge(&[&two]).await];
             let answers = [(&one, challenges[0]), (&two, challenges[1])];
