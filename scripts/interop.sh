@@ -94,7 +94,8 @@ start fcm-google-auth fcm
 start fcm-server fcm
 start webpush-pywebpush webpush
 start webpush-server webpush
-mkdir -m 700 "$folder/server"
+start webhook-server webhook
+mkdir -m 700 "$folder/server" "$folder/audit" "$folder/webhooks"
 
 python="$installed/venv/bin/python"
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NODE_PATH="$installed/node/node_modules"
@@ -104,6 +105,10 @@ run "$python" "$scripts/fcm_google_auth.py" "$folder/fcm-google-auth.json"
 run "$python" "$scripts/webpush_pywebpush.py" "$folder/webpush-pywebpush.json"
 run "$python" "$scripts/server_http_ece.py" "$built/countersign" "$folder/server" \
     "$folder/apns-server.json" "$folder/fcm-server.json" "$folder/webpush-server.json"
+run "$python" "$scripts/audit_python.py" "$built/countersign" "$folder/audit"
+run "$python" "$scripts/webhooks_standardwebhooks.py" "$built/countersign" "$folder/webhooks" \
+    "$folder/webhook-server.json" "$folder/webhook-messages.json"
+run node "$scripts/webhooks_standardwebhooks.js" "$folder/webhook-messages.json"
 
 # A script that cannot fail proves nothing: with a provider that is down each must fail, and say with what.
 notices_an_outage() {

@@ -95,6 +95,15 @@ impl Database {
         }
     }
 
+    /// The same, which the database may refuse: `None` then.
+    pub async fn try_tamper(&self, sql: &str) -> Option<u64> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.postgres {
+            None => self.sqlite().await.execute(sql).await.ok().map(|done| done.rows_affected()),
+            Some(_) => self.postgres().await.execute(sql).await.ok().map(|done| done.rows_affected()),
+        }
+    }
+
     /// One whole number that the SQL yields, the same text on both.
     pub async fn number(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());

@@ -45,12 +45,17 @@ pub(crate) fn first_id_at(at: Timestamp) -> Uuid {
     Uuid::from_u128(u128::from(at.as_millis().max(0).unsigned_abs()) << 80)
 }
 
-/// A digest's cell: `\x` and hexadecimal digits, as PostgreSQL reads them.
+/// A digest's cell; see [`bytes`].
 pub(crate) fn digest(digest: Digest) -> Value {
+    bytes(&digest.0)
+}
+
+/// The cell of bytes: `\x` and hexadecimal digits, as PostgreSQL reads them.
+pub(crate) fn bytes(bytes: &[u8]) -> Value {
     use std::fmt::Write as _;
-    let mut text = String::with_capacity(66);
+    let mut text = String::with_capacity(2 + bytes.len() * 2);
     text.push_str("\\x");
-    for byte in digest.0 {
+    for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }

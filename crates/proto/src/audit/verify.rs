@@ -49,6 +49,8 @@ pub struct Verifier {
     ended: HashSet<ChallengeId>,
     /// The digests of a device's bindings; `None` if an event of it has none: then nothing is known.
     bindings: HashMap<DeviceId, Option<Vec<String>>>,
+    /// Decisions under a binding that the log had not told of by then: position, device, digest.
+    unbound: Vec<(u64, DeviceId, String)>,
     /// Whose evidence is said to be erased, and where first.
     said_erased: HashMap<UserId, u64>,
     erased: HashSet<UserId>,
@@ -106,6 +108,7 @@ impl Verifier {
             early: HashMap::new(),
             ended: HashSet::new(),
             bindings: HashMap::new(),
+            unbound: Vec::new(),
             said_erased: HashMap::new(),
             erased: HashSet::new(),
             is_closed: false,
@@ -167,6 +170,17 @@ impl Verifier {
         for (id, (position, _)) in std::mem::take(&mut self.early) {
             if self.header.from == 1 {
                 self.find(Some(position), Fault::NeverAsked, &format!("challenge {id}"));
+            }
+        }
+        for (position, device, digest) in std::mem::take(&mut self.unbound) {
+            let is_known = match self.bindings.get(&device) {
+                Some(Some(known)) => known.contains(&digest),
+                // An event from before digests were kept.
+                Some(None) => true,
+                None => self.header.from > 1,
+            };
+            if !is_known {
+                self.find(Some(position), Fault::UnknownBinding, &format!("device {device}"));
             }
         }
         for (user, position) in std::mem::take(&mut self.said_erased) {
@@ -278,22 +292,21 @@ impl Verifier {
         }
     }
 
-    fn prove(&self, event: &Event, evidence: &Evidence) -> Result<(), (Fault, String)> {
+    fn prove(&mut self, event: &Event, evidence: &Evidence) -> Result<(), (Fault, String)> {
         let jwks = &self.header.jwks;
         let proven = evidence::verify(evidence, &|thumbprint| jwks.find(thumbprint))
             .map_err(|error| (Fault::EvidenceInvalid, error.to_string()))?;
         let tenant = self.header.tenant_id.to_string();
         compare(event, evidence, &proven, &tenant)
             .map_err(|what| (Fault::Contradiction, format!("event and evidence differ in: {what}")))?;
-        let known = event.device_id.and_then(|id| self.bindings.get(&id));
         let digest = jose::sha256(&evidence.binding);
-        let is_known = match known {
-            Some(Some(known)) => known.contains(&digest),
-            // An event from before digests were kept.
-            Some(None) => true,
-            None => self.header.from > 1,
-        };
-        if is_known { Ok(()) } else { Err((Fault::UnknownBinding, "a binding that the log does not know".to_owned())) }
+        if let Some(id) = event.device_id
+            && !self.bindings.get(&id).and_then(Option::as_ref).is_some_and(|known| known.contains(&digest))
+        {
+            // Of the same moment, `device.added` may come later: judged at the end.
+            self.unbound.push((event.position, id, digest));
+        }
+        Ok(())
     }
 }
 

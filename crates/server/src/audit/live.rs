@@ -5,21 +5,14 @@
 //! through all the same. Rows that change while it runs are looked for in what the log has got meanwhile. To compare one
 //! more table: its rows in core's `ports/audit.rs`, what the log says of it in `follow`, its comparison here.
 
+mod rows;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use countersign_core::{
-    challenge::ChallengeRecord,
-    device::KeyRole,
-    ports::{
-        PageRequest, StoreError,
-        audit::{AuditedDevice, AuditedKey},
-        challenges::ChallengeFilter,
-    },
-    verify::Signer,
-};
+use countersign_core::ports::StoreError;
 use countersign_proto::{
     api::events::Event,
     audit::{
@@ -29,19 +22,20 @@ use countersign_proto::{
         verify::{Fault, Finding, Report, Verifier, to_line},
     },
     ids::{ChallengeId, DeviceId, TenantId, UserId},
-    jose::{PublicKey, sha256},
     timestamp::Timestamp,
-    vocabulary::{ChallengeStatus, DeviceStatus, Word as _},
+    vocabulary::{ChallengeStatus, DeviceStatus},
 };
 
 use super::{
     Audit, AuditError, Head,
     export::{Export, Format, Options, unsigned_head},
 };
-use crate::decisions::{Decisions, Viewer};
+use crate::decisions::Decisions;
 
 /// Rows in one portion.
 const PORTION: u32 = 200;
+/// What two nodes' clocks may differ by.
+const MOMENT_SECONDS: i64 = 2;
 /// Events that may still come while the rows are read.
 const NEWS: u32 = 1_000;
 
@@ -50,6 +44,23 @@ const NEWS: u32 = 1_000;
 /// # Errors
 /// The database does not answer. Everything else is a finding.
 pub async fn verify(
+    audit: &Arc<Audit>,
+    decisions: &Decisions,
+    tenant_id: TenantId,
+    older: &[String],
+    now: Timestamp,
+) -> Result<Report, AuditError> {
+    match look_through(audit, decisions, tenant_id, older, now).await {
+        // In what nothing else makes sense without: the head, a tile, a key.
+        Err(AuditError::Store(StoreError::Corrupt { table, column, row })) => {
+            let found = finding(Fault::Row, format!("{table} {row}: {column} cannot be read"));
+            Ok(Report { findings: vec![found], ..Report::default() })
+        }
+        outcome => outcome,
+    }
+}
+
+async fn look_through(
     audit: &Arc<Audit>,
     decisions: &Decisions,
     tenant_id: TenantId,
@@ -118,19 +129,57 @@ impl Suspicion {
 #[derive(Default)]
 struct Log {
     /// How each challenge ended; `None` while it waits.
-    challenges: HashMap<ChallengeId, Option<ChallengeStatus>>,
+    challenges: HashMap<ChallengeId, Option<End>>,
+    /// What was remarkable about approves that were shown a code: what followed does not say it again.
+    shown_flags: HashMap<ChallengeId, String>,
     devices: HashMap<DeviceId, Trace>,
     erased: HashSet<UserId>,
     tiles: Tiles,
     size: u64,
 }
 
-/// What the log says of a device that became active.
+/// What the log says of how a challenge ended.
+struct End {
+    status: ChallengeStatus,
+    at: Timestamp,
+    device_id: Option<DeviceId>,
+    reason: Option<String>,
+    flags: Option<String>,
+    /// By a code that was typed.
+    is_by_code: bool,
+}
+
+/// What the log says of a device.
+#[derive(Default)]
 struct Trace {
     user_id: Option<UserId>,
-    status: DeviceStatus,
+    /// What its status became, and when: of what happened at the same moment either may have been the last.
+    statuses: Vec<(Timestamp, DeviceStatus)>,
     /// Of the statement about its keys; `None` if the log is older than that.
     binding_sha256: Option<String>,
+}
+
+impl Trace {
+    fn set(&mut self, at: Timestamp, status: DeviceStatus) {
+        self.statuses
+            .retain(|(before, old)| *old == DeviceStatus::Revoked || before.plus_seconds(MOMENT_SECONDS) >= at);
+        self.statuses.push((at, status));
+    }
+
+    /// Whether it was ever more than an unconfirmed registration, which may be gone or revoked.
+    fn was_active(&self) -> bool {
+        self.user_id.is_some()
+    }
+
+    /// Nothing leads back from a revocation.
+    fn may_be(&self, status: DeviceStatus) -> bool {
+        let is_revoked = self.statuses.iter().any(|(_, status)| *status == DeviceStatus::Revoked);
+        if is_revoked {
+            status == DeviceStatus::Revoked
+        } else {
+            self.statuses.iter().any(|(_, known)| *known == status)
+        }
+    }
 }
 
 /// Goes through the events, and through the tiles as they are.
@@ -188,6 +237,7 @@ async fn read_log(
 /// Challenges and devices that something has happened to since the head; and events where there should be none.
 async fn news(audit: &Audit, tenant_id: TenantId, size: u64, findings: &mut Vec<Finding>) -> Result<News, AuditError> {
     audit.store.position_events(tenant_id, NEWS).await?;
+    let positioned = audit.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
     let after = i64::try_from(size).unwrap_or(i64::MAX);
     let events = match audit.store.events(tenant_id, after, NEWS).await {
         Ok(events) => events,
@@ -204,6 +254,10 @@ async fn news(audit: &Audit, tenant_id: TenantId, size: u64, findings: &mut Vec<
             break;
         }
     }
+    let last = events.last().map_or(after, |event| event.position);
+    if positioned < after || (positioned > last && events.len() < NEWS as usize) {
+        findings.push(finding(Fault::Position, format!("audit_heads says {positioned}, the last event is {last}")));
+    }
     Ok(News {
         challenges: events.iter().filter_map(|event| event.subjects.challenge_id).collect(),
         devices: events.iter().filter_map(|event| event.subjects.device_id).collect(),
@@ -217,42 +271,55 @@ struct News {
 
 impl Log {
     fn follow(&mut self, event: &Event) {
+        let word = |name: &str| event.data.get(name).and_then(|word| word.as_str()).map(str::to_owned);
         if let Some(id) = event.challenge_id {
+            let end = |status| {
+                let (at, device_id) = (event.created_at.floor_to_second(), event.device_id);
+                Some(End {
+                    status,
+                    at,
+                    device_id,
+                    reason: word("reason"),
+                    flags: word("flags"),
+                    is_by_code: word("code").is_some(),
+                })
+            };
             let end = match event.kind.as_str() {
-                "challenge.approved" => Some(ChallengeStatus::Approved),
-                "challenge.denied" => Some(ChallengeStatus::Denied),
-                "challenge.expired" => Some(ChallengeStatus::Expired),
-                "challenge.cancelled" => Some(ChallengeStatus::Cancelled),
+                "challenge.approved" => end(ChallengeStatus::Approved),
+                "challenge.denied" => end(ChallengeStatus::Denied),
+                "challenge.expired" => end(ChallengeStatus::Expired),
+                "challenge.cancelled" => end(ChallengeStatus::Cancelled),
                 _ => None,
             };
+            if event.kind == "challenge.code_shown" {
+                self.shown_flags.extend(word("flags").map(|flags| (id, flags)));
+            }
             let known = self.challenges.entry(id).or_default();
-            *known = known.or(end);
+            if known.is_none() {
+                *known = end;
+            }
         }
-        let binding = || event.data.get("binding_sha256").and_then(|digest| digest.as_str()).map(str::to_owned);
+        let binding = || word("binding_sha256");
         match (event.kind.as_str(), event.device_id) {
             ("device.added", Some(id)) => {
-                let status = DeviceStatus::Active;
-                let (user_id, binding_sha256) = (event.user_id, binding());
-                self.devices.entry(id).or_insert(Trace { user_id, status, binding_sha256 });
+                let trace = self.devices.entry(id).or_default();
+                (trace.user_id, trace.binding_sha256) = (event.user_id, binding());
+                trace.set(event.created_at, DeviceStatus::Active);
             }
             ("device.key_changed", Some(id)) => {
-                if let Some(trace) = self.devices.get_mut(&id) {
-                    trace.binding_sha256 = binding();
-                }
+                self.devices.entry(id).or_default().binding_sha256 = binding();
             }
-            ("device.suspended", Some(id)) => self.set_status(id, DeviceStatus::Suspended),
-            ("device.resumed", Some(id)) => self.set_status(id, DeviceStatus::Active),
-            ("device.revoked" | "device.deregistered", Some(id)) => self.set_status(id, DeviceStatus::Revoked),
+            ("device.suspended", Some(id)) => {
+                self.devices.entry(id).or_default().set(event.created_at, DeviceStatus::Suspended)
+            }
+            ("device.resumed", Some(id)) => {
+                self.devices.entry(id).or_default().set(event.created_at, DeviceStatus::Active)
+            }
+            ("device.revoked" | "device.deregistered", Some(id)) => {
+                self.devices.entry(id).or_default().set(event.created_at, DeviceStatus::Revoked);
+            }
             ("user.erased", _) => self.erased.extend(event.user_id),
             _ => {}
-        }
-    }
-
-    fn set_status(&mut self, id: DeviceId, status: DeviceStatus) {
-        if let Some(trace) = self.devices.get_mut(&id)
-            && trace.status != DeviceStatus::Revoked
-        {
-            trace.status = status;
         }
     }
 
@@ -287,149 +354,5 @@ impl Log {
             self.tiles.forget(id);
         }
         Ok(())
-    }
-
-    async fn compare_challenges(
-        &self,
-        audit: &Audit,
-        decisions: &Decisions,
-        tenant_id: TenantId,
-        now: Timestamp,
-        suspicions: &mut Vec<Suspicion>,
-    ) -> Result<(), AuditError> {
-        let mut before = None;
-        loop {
-            let page = PageRequest { before, limit: PORTION };
-            let rows = match audit.store.challenges(tenant_id, ChallengeFilter::default(), page).await {
-                Ok(rows) => rows,
-                Err(StoreError::Corrupt { table, column, row }) => {
-                    let detail = format!("{table} {row}: {column} cannot be read");
-                    suspicions.push(Suspicion { about: About::default(), detail });
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-            for row in &rows {
-                if let Some(why) = self.doubt_challenge(decisions, row, now) {
-                    suspicions.push(Suspicion::of_challenge(row.facts.id, &why));
-                }
-            }
-            before = rows.last().map(|last| last.facts.id);
-            if rows.len() < PORTION as usize {
-                return Ok(());
-            }
-        }
-    }
-
-    fn doubt_challenge(&self, decisions: &Decisions, row: &ChallengeRecord, now: Timestamp) -> Option<String> {
-        let Some(end) = self.challenges.get(&row.facts.id) else {
-            return Some("no event tells of it".to_owned());
-        };
-        let said = end.unwrap_or(ChallengeStatus::Pending);
-        if said != row.status {
-            return Some(format!("it is {}, the log says {}", row.status.as_str(), said.as_str()));
-        }
-        if row.erased_at.is_some() {
-            let is_erased = self.erased.contains(&row.facts.user.id);
-            return (!is_erased).then(|| "erased, of a person who was not".to_owned());
-        }
-        decisions.show(row, Viewer::Auditor, false, now).err().map(|_| "it does not verify".to_owned())
-    }
-
-    async fn compare_devices(
-        &self,
-        audit: &Audit,
-        tenant_id: TenantId,
-        suspicions: &mut Vec<Suspicion>,
-    ) -> Result<(), AuditError> {
-        let mut unmet: HashSet<_> = self.devices.keys().copied().collect();
-        let mut after = None;
-        loop {
-            let rows = match audit.store.audited_devices(tenant_id, after, PORTION).await {
-                Ok(rows) => rows,
-                Err(StoreError::Corrupt { table, column, row }) => {
-                    let detail = format!("{table} {row}: {column} cannot be read");
-                    suspicions.push(Suspicion { about: About::default(), detail });
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-            let mut keys: HashMap<DeviceId, Vec<AuditedKey>> = HashMap::new();
-            for key in audit.store.audited_keys(&ids).await? {
-                keys.entry(key.device_id).or_default().push(key);
-            }
-            for row in &rows {
-                unmet.remove(&row.id);
-                let keys = keys.remove(&row.id).unwrap_or_default();
-                if let Some(why) = self.doubt_device(audit, tenant_id, row, &keys) {
-                    suspicions.push(Suspicion::of_device(row.id, why));
-                }
-            }
-            after = rows.last().map(|last| last.id);
-            if rows.len() < PORTION as usize {
-                break;
-            }
-        }
-        let is_erased = |id: &DeviceId| {
-            self.devices.get(id).and_then(|trace| trace.user_id).is_some_and(|user| self.erased.contains(&user))
-        };
-        unmet.retain(|id| !is_erased(id));
-        suspicions.extend(unmet.into_iter().map(|id| Suspicion::of_device(id, "the log tells of it, and it is gone")));
-        Ok(())
-    }
-
-    fn doubt_device(
-        &self,
-        audit: &Audit,
-        tenant_id: TenantId,
-        row: &AuditedDevice,
-        keys: &[AuditedKey],
-    ) -> Option<&'static str> {
-        let Some(trace) = self.devices.get(&row.id) else {
-            // Nobody has confirmed it yet, or ever did: it may do nothing.
-            let may_do_nothing = matches!(row.status, DeviceStatus::PendingConfirmation | DeviceStatus::Revoked);
-            return (!may_do_nothing).then_some("no event made it active");
-        };
-        if trace.user_id != Some(row.user_id) {
-            return Some("it is another person's in the log");
-        }
-        if trace.status != row.status {
-            return Some("its status is another one in the log");
-        }
-        if row.is_erased {
-            return (!self.erased.contains(&row.user_id)).then_some("erased, of a person who was not");
-        }
-        let Some(binding) = &row.binding else { return Some("the statement about its keys is gone") };
-        if trace.binding_sha256.as_ref().is_some_and(|digest| *digest != sha256(&binding.jws)) {
-            return Some("the statement about its keys is another one in the log");
-        }
-        let current =
-            [(Some(&row.key_thumbprint), KeyRole::Device), (row.uv_thumbprint.as_ref(), KeyRole::UserVerification)];
-        for (thumbprint, role) in current {
-            let Some(thumbprint) = thumbprint else { continue };
-            let key = keys.iter().find(|key| key.thumbprint == thumbprint.as_str() && key.role == role.as_str());
-            let Some(key) = key.filter(|key| key.tenant_id == tenant_id) else {
-                return Some("a current key of it is gone, or another's");
-            };
-            let signer = Signer { device_id: row.id, tenant_id, user_id: row.user_id, role };
-            let public_key = PublicKey::from_sec1(&key.public_key).ok();
-            let Some(public_key) = public_key.filter(|key| key.thumbprint() == *thumbprint) else {
-                return Some("a current key of it is not what its thumbprint says");
-            };
-            match audit.keys.binds(binding, &signer, &public_key) {
-                None => return Some("the statement about its keys does not hold"),
-                Some(claims) if claims.external_id != row.external_id => return Some("its person has another name"),
-                Some(claims) if claims.uv_jwk.is_some() != row.uv_thumbprint.is_some() => {
-                    return Some("it has a key more or less than stated");
-                }
-                Some(_) => {}
-            }
-        }
-        let is_itself = |key: &AuditedKey| {
-            PublicKey::from_sec1(&key.public_key).is_ok_and(|public| public.thumbprint().as_str() == key.thumbprint)
-                && key.tenant_id == tenant_id
-        };
-        (!keys.iter().all(is_itself)).then_some("a former key of it is not what its thumbprint says")
     }
 }

@@ -15,7 +15,7 @@ pub mod restored;
 mod seal;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -26,7 +26,9 @@ use std::{
 use countersign_core::ports::{Store, StoreError, audit::AuditHead, events::EventRecord};
 use countersign_proto::{
     api::events::{Event, EventActor},
-    audit::{Checkpoint, Hash, LogKey, NoteError, TileId, Tiles, VerifierKey, export::keys_text, origin_of_note, sign_note},
+    audit::{
+        Checkpoint, Hash, LogKey, NoteError, TileId, Tiles, VerifierKey, export::keys_text, origin_of_note, sign_note,
+    },
     ids::TenantId,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -76,12 +78,14 @@ pub struct Audit {
     folder: Option<PathBuf>,
     retention: config::Retention,
     /// The newest head of each organisation that this process has seen.
-    seen: Mutex<HashMap<TenantId, (u64, Hash)>>,
+    seen: Mutex<BTreeMap<TenantId, (u64, Hash)>>,
     /// Whose newest checkpoint could not be written to the folder.
     unwritten: Mutex<HashSet<TenantId>>,
     /// About whom the alarm was raised already.
     alarmed: Mutex<HashSet<TenantId>>,
     is_halted: AtomicBool,
+    /// The last one that was looked at for having been put back.
+    looked_at: Mutex<Option<TenantId>>,
     exports: Arc<Semaphore>,
 }
 
@@ -110,6 +114,7 @@ impl Audit {
             unwritten: Mutex::default(),
             alarmed: Mutex::default(),
             is_halted: AtomicBool::new(false),
+            looked_at: Mutex::default(),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         })
     }

@@ -5,7 +5,10 @@
 //! that may have been rewritten: a head that is not signed, tiles that do not lead to its root, a log that is shorter
 //! than it was, end it. An event that was changed *before* it was sealed is sealed as it is found.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::{
+    ops::Bound,
+    sync::{PoisonError, atomic::Ordering},
+};
 
 use countersign_core::ports::audit::{SealAudit, StoredTile};
 use countersign_proto::{
@@ -19,6 +22,8 @@ use crate::alarm;
 
 /// Events in one seal.
 const PORTION: u32 = 1_000;
+/// Quiet logs that are looked at each time.
+const LOOKED_AROUND: usize = 20;
 /// Seals in a row on behalf of somebody who waits; the sealer does the rest.
 const PORTIONS_FOR_A_READER: usize = 5;
 
@@ -74,6 +79,34 @@ impl Audit {
             }
         }
         Ok(self.seal(tenant_id, now).await?.head)
+    }
+
+    /// Looks at a few of the logs in which nothing happens: a database that is put back is noticed there, too.
+    ///
+    /// # Errors
+    /// [`AuditError::RolledBack`]; or the store does not answer.
+    pub async fn look_around(&self) -> Result<(), AuditError> {
+        for tenant_id in self.next_to_look_at() {
+            let Some(stored) = self.store.audit_head(tenant_id).await? else {
+                self.compare_with_seen(tenant_id, 0, Hash::of_nothing()).await?;
+                continue;
+            };
+            if let Ok(head) = self.believe(tenant_id, &stored) {
+                let root = head.map_or_else(Hash::of_nothing, |head| head.checkpoint.root);
+                self.compare_with_seen(tenant_id, stored.size, root).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_to_look_at(&self) -> Vec<TenantId> {
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = looked_at.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next: Vec<_> = seen.range((after, Bound::Unbounded)).take(LOOKED_AROUND).map(|(id, _)| *id).collect();
+        // Past the last one it begins again.
+        *looked_at = next.last().copied().filter(|_| next.len() == LOOKED_AROUND);
+        next
     }
 
     /// Writes checkpoints out that could not be written before.

@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,6 +13,15 @@ use crate::{
     entropy::SystemEntropy,
     telemetry, worker,
 };
+
+/// How to start.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A backup was put back on purpose: cancel all that is pending, write down what was lost, and start. For one start;
+    /// it does nothing unless the database is older than a checkpoint in `audit.checkpoint_folder`.
+    #[arg(long)]
+    accept_restored_database: bool,
+}
 
 /// Who asks the server to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +70,16 @@ impl Signals {
 ///
 /// # Errors
 /// It does not start.
-pub async fn run(context: &Context) -> Result<ExitCode, CliError> {
+pub async fn run(context: &Context, arguments: &ServeArgs) -> Result<ExitCode, CliError> {
+    let mut settings = context.settings.clone();
+    settings.audit.accepts_restored_database = arguments.accept_restored_database;
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("cannot start: {error}"));
     let metrics = telemetry::init_metrics().map_err(|error| failed(&error))?;
     // Before the port opens, so that no stop is missed.
     let mut signals = Signals::listen().map_err(|error| failed(&error))?;
     let upkeep = metrics.clone();
     let running =
-        app::start(&context.settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), Some(metrics)).await?;
+        app::start(&settings, Arc::new(SystemClock), Arc::new(SystemEntropy::default()), Some(metrics)).await?;
     tracing::info!(
         address = %running.address,
         issuer = running.app.issuer(),

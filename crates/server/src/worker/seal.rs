@@ -35,8 +35,7 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
 
 async fn turn(app: &App, tenure: &mut Tenure, stopping: &Stopping) -> Result<(), StoreError> {
     while !stopping.has_begun() && tenure.is_held(app).await? && portion(app).await? {}
-    app.audit.write_out_again().await;
-    Ok(())
+    look_around(app).await
 }
 
 /// Seals all that there is, once.
@@ -45,6 +44,14 @@ async fn turn(app: &App, tenure: &mut Tenure, stopping: &Stopping) -> Result<(),
 /// The store does not answer.
 pub async fn round(app: &App) -> Result<(), StoreError> {
     while portion(app).await? {}
+    look_around(app).await
+}
+
+/// What waits for no event: a database that was put back, a folder that can be written again.
+async fn look_around(app: &App) -> Result<(), StoreError> {
+    if let Err(AuditError::Store(error)) = app.audit.look_around().await {
+        return Err(error);
+    }
     app.audit.write_out_again().await;
     Ok(())
 }

@@ -63,6 +63,10 @@ impl Readiness {
 
 async fn check(app: &App, now: Timestamp) -> ApiResult<()> {
     app.store.check_ready(now).await?;
+    // An older database was put back under the running server: nothing that it says is known to be true still.
+    if app.audit.is_halted() {
+        return Err(ApiError::new(ProblemType::Unavailable).retry_after(5).because("the database was rolled back"));
+    }
     app.keys.check_signing(now)?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use countersign_core::{
+    digest::Digest,
     event::{Event, EventKind, Subjects, derived_id},
     limits::MAX_PENDING_PER_USER,
     ports::{
@@ -274,7 +275,8 @@ impl Tx<'_> {
             }
             let subjects =
                 Subjects { user_id: Some(facts.user.id), challenge_id: Some(facts.id), ..Subjects::default() };
-            events.push(Event::new(stamp, EventKind::ChallengeCreated, subjects));
+            let created = Event::new(stamp, EventKind::ChallengeCreated, subjects);
+            events.push(created.with("challenge_sha256", Digest::of(&facts.jws).to_b64u()));
         }
         self.insert_notifications(notifications).await?;
         self.insert_events(events).await?;
