@@ -27,9 +27,12 @@ pub struct ApiClient {
     pub key: String,
     /// What it signs its requests with, if it does.
     pub signer: Option<SigningKey>,
-    pub(crate) http: Http,
-    pub(crate) phones: Server,
-    pub(crate) surroundings: Surroundings,
+    /// Where it sends its requests.
+    pub http: Http,
+    /// Where its phones register.
+    pub phones: Server,
+    /// With which clock.
+    pub surroundings: Surroundings,
 }
 
 impl ApiClient {
@@ -116,6 +119,11 @@ impl ApiClient {
     /// A PUT of JSON.
     pub async fn put(&self, path: &str, body: Value) -> Reply {
         self.send(self.request(Method::PUT, path).json(&body)).await
+    }
+
+    /// A PATCH of JSON.
+    pub async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.send(self.request(Method::PATCH, path).json(&body)).await
     }
 
     /// A POST without a body.

@@ -9,7 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::config::Settings;
 use countersign_simulator::{
-    stand_in::{Clock, Common},
+    stand_in::{Certificates, Clock, Common},
     webhook::{self, Message},
 };
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use crate::{ApiClient, Db, TestApp, TestAppOptions, TestClock, providers::SOON, 
 pub struct Receiver {
     /// The stand-in.
     pub hooks: webhook::Handle,
+    common: Common,
     folder: TempDir,
 }
 
@@ -59,16 +60,25 @@ impl Receiver {
 
     /// Starts one under a clock that tells unix seconds.
     pub async fn start_by(clock: Clock) -> Self {
-        let common = Common { clock, ..Common::default() };
-        let hooks = webhook::start(webhook::Options { common }).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), hooks.ca_pem().unwrap()).unwrap();
-        Self { hooks, folder }
+        let certificates = Some(Certificates::generate().unwrap());
+        Self::start_as(Common { clock, certificates, ..Common::default() }).await
     }
 
-    /// Lets a server tell it.
+    /// Another one, at an address of its own, that a server trusts likewise.
+    pub async fn beside(&self) -> Self {
+        Self::start_as(self.common.clone()).await
+    }
+
+    async fn start_as(common: Common) -> Self {
+        let hooks = webhook::start(webhook::Options { common: common.clone() }).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), hooks.ca_pem().unwrap()).unwrap();
+        Self { hooks, common, folder }
+    }
+
+    /// Lets a server tell it, too.
     pub fn configure(&self, settings: &mut Settings) {
-        settings.webhooks.additional_ports = vec![self.hooks.port()];
+        settings.webhooks.additional_ports.push(self.hooks.port());
         settings.webhooks.additional_networks = vec!["127.0.0.0/8".to_owned()];
         settings.webhooks.extra_ca_file = self.folder.path().join("ca.pem");
     }

@@ -30,6 +30,8 @@ use crate::{
 const LEASE_SECONDS: i64 = 25;
 /// What is left of a lease for storing the verdict.
 const STORING_MILLIS: i64 = 3_000;
+/// How long a stop waits for what is in flight.
+const STOPPING: Duration = Duration::from_secs(3);
 /// Messages to one address in flight.
 const PER_WEBHOOK: u32 = 4;
 /// Messages to one address at which everything fails.
@@ -43,7 +45,7 @@ const LISTED: u32 = 64;
 /// Messages to a deleted address that are dropped in one transaction.
 const DROPPED: u32 = 500;
 
-/// Tells webhooks until the server stops; then waits for what is in flight, which its leases bound.
+/// Tells webhooks until the server stops; then waits a little for what is in flight.
 pub async fn run(app: Arc<App>, mut stopping: Stopping) {
     let mut queued = app.outbox.queued_for_webhooks();
     let mut flights = Flights::default();
@@ -63,10 +65,14 @@ pub async fn run(app: Arc<App>, mut stopping: Stopping) {
         }
         store(&app, flights.landed()).await;
     }
-    while !flights.is_empty() {
-        flights.until_one_lands().await;
-        store(&app, flights.landed()).await;
-    }
+    // What is answered soon is stored; what is not comes back with its lease, under its id.
+    let drain = async {
+        while !flights.is_empty() {
+            flights.until_one_lands().await;
+            store(&app, flights.landed()).await;
+        }
+    };
+    let _cut_short = tokio::time::timeout(STOPPING, drain).await;
 }
 
 /// Sends everything that is due now, and what becomes due by that; returns how much that was.
