@@ -62,7 +62,7 @@ pub enum KeyFileError {
 }
 
 impl KeyFileError {
-    pub(super) fn corrupt(path: &Path) -> Self {
+    pub(crate) fn corrupt(path: &Path) -> Self {
         Self::Corrupt { path: path.to_owned() }
     }
 }
