@@ -36,7 +36,7 @@ impl Plain for RevokeAllDevices {
             return Ok(Outcome::Rollback(None));
         }
         let live = "-- live_devices_of_user
-            SELECT id FROM devices WHERE user_id = $1 AND tenant_id = $2 AND status <> 'revoked' ORDER BY id";
+            SELECT id FROM devices WHERE user_id = $1 AND tenant_id = $2 AND status <> 'revoked'";
         let live = query(live).bind(self.user_id.as_uuid()).bind(tenant_id.as_uuid());
         let revoked = revoke_each(tx, &self.stamp, live, self.reason, None).await?;
         // Those of waiting devices ended with them; tickets that nobody has used yet end here.
@@ -59,8 +59,7 @@ pub(in super::super) async fn supersede(
         WHERE latest.id = $1 AND latest.tenant_id = $2 AND latest.user_id = $3
             AND former.user_id = $3 AND former.tenant_id = $2 AND former.id <> $1
             AND former.installation_id = latest.installation_id AND former.purpose = latest.purpose
-            AND former.status IN ('active', 'suspended')
-        ORDER BY former.id";
+            AND former.status IN ('active', 'suspended')";
     let superseded =
         query(superseded).bind(device_id.as_uuid()).bind(stamp.tenant_id.as_uuid()).bind(user_id.as_uuid());
     revoke_each(tx, stamp, superseded, RevokeReason::Replaced, Some(device_id)).await?;
@@ -75,10 +74,12 @@ async fn revoke_each(
     reason: RevokeReason,
     superseded_by: Option<DeviceId>,
 ) -> Result<Vec<DeviceId>, Failure> {
-    let mut ids = Vec::new();
+    let mut ids: Vec<DeviceId> = Vec::new();
     for row in &tx.fetch_all(which).await? {
         ids.push(Columns::new("devices", row).id("id")?);
     }
+    // Sorted here: a user's devices are few, and the index that finds them need not be the one that sorts them.
+    ids.sort_unstable();
     let owned: Vec<_> = ids.iter().map(|id| (stamp.tenant_id, *id)).collect();
     tx.lock_devices(&owned).await?;
     let mut revoked = Vec::with_capacity(ids.len());

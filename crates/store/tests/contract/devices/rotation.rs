@@ -199,6 +199,10 @@ async fn nothing_by_a_former_key_commits_after_its_rotation_has_returned() {
             assert!(matches!(update, UpdatePushOutcome::Updated | UpdatePushOutcome::StaleKey));
             // What began after it has no chance.
             assert_eq!(world.store.update_push(push_update(&world, &phone)).await, Ok(UpdatePushOutcome::StaleKey));
+            if at_last == ChallengeStatus::Pending {
+                let late = world.answer(&phone, challenge, APPROVE);
+                assert_eq!(world.store.decide_challenge(late).await, Ok(DecideOutcome::StaleKey));
+            }
             phone = rotated(&phone, &command);
             if at_last == ChallengeStatus::Pending {
                 let late = world.answer(&phone, challenge, APPROVE);
