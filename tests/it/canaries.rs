@@ -24,17 +24,17 @@ use crate::process::{Program, ServerProcess};
 
 /// What must not be seen, each with its name.
 #[derive(Default)]
-struct Cage(Vec<(String, String)>);
+pub(crate) struct Cage(Vec<(String, String)>);
 
 impl Cage {
-    fn watch(&mut self, name: &str, secret: &str) {
+    pub(crate) fn watch(&mut self, name: &str, secret: &str) {
         assert!(secret.len() >= 6, "{name} is too short to be found for certain");
         self.0.push((name.to_owned(), secret.to_owned()));
     }
 
     /// Whether `text` holds any of it, as it is or in base64url, which is how a JWS would carry it.
     #[track_caller]
-    fn check(&self, place: &str, text: &str) {
+    pub(crate) fn check(&self, place: &str, text: &str) {
         for (name, secret) in &self.0 {
             assert!(!holds(text, secret), "{name} ({secret}) is in {place}:\n{}", around(text, secret));
             let inside = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
@@ -73,7 +73,7 @@ fn the_cage_finds_what_is_there_and_not_what_only_looks_like_it() {
 }
 
 /// The log without its times, whose digits could be any number.
-fn without_times(logs: &str) -> String {
+pub(crate) fn without_times(logs: &str) -> String {
     let lines = logs.lines().map(|line| {
         let Ok(mut record) = serde_json::from_str::<serde_json::Value>(line) else { return line.to_owned() };
         record.as_object_mut().unwrap().remove("timestamp");

@@ -184,7 +184,10 @@ async fn set(context: &Context, desk: &Desk, arguments: SetArgs) -> Result<(), C
     let mut days = |name: &str, days: Option<Limit>, before: Option<u32>| {
         let Some(Limit(days)) = days else { return before };
         let (least, most) = (i64::from(Retention::LEAST_DAYS), i64::from(Retention::MOST_DAYS));
-        days.inspect(|days| drop(checker.range(name, i64::from(*days), least, most)))
+        if let Some(days) = days {
+            checker.range(name, i64::from(days), least, most);
+        }
+        days
     };
     let retention = TenantRetention {
         challenge_days: days("--challenge-days", arguments.challenge_days, before.settings.retention.challenge_days),

@@ -21,7 +21,7 @@ use countersign_proto::{
     ids::{ChallengeId, DeviceId, TenantId},
     timestamp::Timestamp,
 };
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr};
+use sqlx::SqlSafeStr;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -30,7 +30,6 @@ use super::{
     api_clients::CallerOfKey,
     challenges::{AddresseesOf, ChallengeById, InboxOf},
     devices::KeyByThumbprint,
-    dialect,
     reader::Reader,
     tenants::TenantById,
     writer::{self, Handle, Job, SetCommand},
@@ -43,8 +42,6 @@ pub(crate) struct Database {
     pub(super) statements: Arc<Statements>,
     pub(super) lookups: Lookups,
     writer: Handle,
-    /// How a connection is opened that is neither the writer's nor a reader's.
-    aside: ConnectOptions,
     options: Options,
 }
 
@@ -102,9 +99,9 @@ impl Database {
     ) -> (Self, watch::Receiver<bool>) {
         let statements = Arc::new(Statements::new());
         let lookups = Lookups::start(&readers, &statements, &options);
-        let writer = writer::start(writing.clone(), options.clone(), Arc::clone(&statements), wake);
+        let writer = writer::start(writing, options.clone(), Arc::clone(&statements), wake);
         let stopping = writer.stopping();
-        (Self { readers, statements, lookups, writer, aside: writing, options }, stopping)
+        (Self { readers, statements, lookups, writer, options }, stopping)
     }
 
     /// Stops the writer after what waits, then the readers.
@@ -123,16 +120,11 @@ impl Database {
         self.bounded(query.fetch_all(&self.readers)).await
     }
 
-    /// Removes from the files what was deleted, as far as the database can; `false` if somebody was in the way. On a
-    /// connection of its own, outside of any transaction.
+    /// Removes from the files what was deleted, as far as the database can; `false` if somebody was in the way. In its
+    /// turn between the batches, outside of any transaction.
     pub(super) async fn scrub(&self) -> Result<bool, StoreError> {
-        let scrub = async {
-            let mut connection = self.aside.connect().await?;
-            let is_done = dialect::scrub(&mut connection).await?;
-            connection.close().await?;
-            Ok(is_done)
-        };
-        self.bounded(scrub).await
+        let (sender, reply) = oneshot::channel();
+        self.ask(Job::Scrub(sender), reply).await
     }
 
     async fn bounded<T>(&self, read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {

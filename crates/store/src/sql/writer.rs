@@ -39,6 +39,9 @@ pub(super) enum Job {
     Set(SetCommand),
     /// Has its own.
     Plain(Box<dyn PlainJob>),
+    /// Empties the files of what was deleted, outside of any transaction. Here, because of two that do so at once, or
+    /// beside a commit that brings its log into the file, one would be in the other's way.
+    Scrub(oneshot::Sender<Result<bool, StoreError>>),
 }
 
 /// What happens inside a transaction.
@@ -228,9 +231,29 @@ impl Writer {
                     self.run_set(std::mem::take(&mut set)).await;
                     self.run_plain(job).await;
                 }
+                Job::Scrub(reply) => {
+                    self.run_set(std::mem::take(&mut set)).await;
+                    // The caller may have gone meanwhile.
+                    let _ = reply.send(self.scrub().await);
+                }
             }
         }
         self.run_set(set).await;
+    }
+
+    async fn scrub(&mut self) -> Result<bool, StoreError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.open().await?,
+        };
+        // Out of time means dropped in the middle: the connection goes with it.
+        match timeout(self.options.transaction_timeout, dialect::scrub(&mut connection)).await {
+            Ok(result) => {
+                self.connection = result.is_ok().then_some(connection);
+                result.map_err(|error| unavailable(&error))
+            }
+            Err(_) => Err(no_answer()),
+        }
     }
 
     async fn run_plain(&mut self, mut job: Box<dyn PlainJob>) {

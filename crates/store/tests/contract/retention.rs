@@ -128,7 +128,10 @@ async fn an_organisation_forgets_its_own_before_others_do() {
         let of_enrollments = |tenant_id| Forget { tenant_id: Some(tenant_id), ..portion(AFTER, 100) };
         let none = Forgotten { count: 0, last: None };
         assert_eq!(world.store.forget_challenges(of(neighbour)).await, Ok(none));
-        assert_eq!(world.store.forget_enrollments(of_enrollments(neighbour)).await.map(|forgotten| forgotten.count), Ok(0));
+        assert_eq!(
+            world.store.forget_enrollments(of_enrollments(neighbour)).await.map(|forgotten| forgotten.count),
+            Ok(0)
+        );
         assert!(world.store.challenge(id).await.unwrap().is_some());
         let forgotten = Forgotten { count: 1, last: Some(id) };
         assert_eq!(world.store.forget_challenges(of(world.tenant_id)).await, Ok(forgotten));

@@ -34,7 +34,10 @@ pub async fn handle(
     let retention = value.retention.map(|retention| {
         let mut days = |name: &str, days: Option<u32>| {
             let (least, most) = (i64::from(Retention::LEAST_DAYS), i64::from(Retention::MOST_DAYS));
-            days.inspect(|days| drop(checker.range(&format!("/retention/{name}"), i64::from(*days), least, most)))
+            if let Some(days) = days {
+                checker.range(&format!("/retention/{name}"), i64::from(days), least, most);
+            }
+            days
         };
         TenantRetention {
             challenge_days: days("challenge_days", retention.challenge_days),

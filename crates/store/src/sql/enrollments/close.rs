@@ -104,7 +104,8 @@ impl Tx<'_> {
         let cancel = query(
             "-- cancel_open_enrollments
             UPDATE enrollments SET status = 'cancelled', code = NULL, decision_id = $4
-            WHERE user_id = $1 AND tenant_id = $2 AND status IN ('pending', 'claimed') AND expires_at > $3
+            WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1)
+                AND status IN ('pending', 'claimed') AND expires_at > $3
                 AND (overridden = 0 OR $5 = 0)
                 AND ($6 IS NULL OR EXISTS (SELECT 1 FROM challenges
                     WHERE challenges.id = enrollments.approval_id AND challenges.device_id = $6))

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
     event::{Event, EventKind, Subjects},
-    limits::MAX_TTL_SECONDS,
+    limits::{ENROLLMENT_TTL_SECONDS, MAX_TTL_SECONDS},
     ports::{StoreError, challenges::DueChallenge, tenants::SwitchTenantOutcome},
 };
 use countersign_proto::{
@@ -90,7 +90,7 @@ pub(super) async fn pending(
     database.fetch_all(pending).await?.iter().map(read).collect()
 }
 
-/// Open enrollments of a tenant.
+/// Open enrollments of a tenant; young, as well.
 pub(super) async fn open_enrollments(
     database: &Database,
     id: TenantId,
@@ -100,9 +100,10 @@ pub(super) async fn open_enrollments(
     let open = query(
         "-- open_enrollments_of_tenant
         SELECT id FROM enrollments
-        WHERE status IN ('pending', 'claimed') AND tenant_id = $1 AND expires_at > $2 ORDER BY expires_at LIMIT $3",
+        WHERE tenant_id = $1 AND id >= $2 AND status IN ('pending', 'claimed') AND expires_at > $3 ORDER BY id LIMIT $4",
     )
     .bind(id.as_uuid())
+    .bind(rows::first_id_at(now.plus_seconds(-ENROLLMENT_TTL_SECONDS.end() - 60)))
     .bind(now.as_millis())
     .bind(i64::from(limit));
     let rows = database.fetch_all(open).await?;

@@ -90,7 +90,7 @@ impl Plain for Blank {
         let enrollments = query(
             "-- blank_enrollments
             UPDATE enrollments SET device_name = NULL, code = NULL, seal = '', claim_seal = NULL
-            WHERE id IN (SELECT id FROM enrollments WHERE user_id = $1 AND tenant_id = $2 AND seal <> '' LIMIT $3)",
+            WHERE id IN (SELECT id FROM enrollments WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1) AND seal <> '' LIMIT $3)",
         );
         most = most.max(tx.execute(self.bind(enrollments)).await?);
         let replies = query(
@@ -123,7 +123,7 @@ async fn blank_devices(command: &Blank, tx: &mut Tx<'_>) -> Result<u64, Failure>
         UPDATE devices SET name = '', model = NULL, os_version = NULL, app_id = NULL, app_version = NULL,
             installation_id = NULL, binding_id = NULL, binding = NULL, push_channel = $4, push = $5,
             push_token_gone = 0, push_undeliverable = NULL, push_undeliverable_at = NULL
-        WHERE id IN (SELECT id FROM devices WHERE user_id = $1 AND tenant_id = $2 AND name <> '' LIMIT $3)
+        WHERE id IN (SELECT id FROM devices WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1) AND name <> '' LIMIT $3)
         RETURNING id",
     );
     let blank = command.bind(blank).bind(none.channel().as_str()).bind(push_json(&none)?);
@@ -146,7 +146,7 @@ async fn blank_challenges(command: &Blank, tx: &mut Tx<'_>) -> Result<u64, Failu
     let Erasure { tenant_id, user_id } = command.erasure;
     let next = query(
         "-- challenges_to_blank
-        SELECT id FROM challenges WHERE user_id = $1 AND tenant_id = $2
+        SELECT id FROM challenges WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1)
             AND id > COALESCE((SELECT blanked_until FROM erasures WHERE erasures.user_id = $1), $4)
         ORDER BY id LIMIT $3",
     );

@@ -69,7 +69,7 @@ impl Plain for EraseUser {
         // Also what that has queued: there is no address to send it to any more.
         let delete = "-- delete_notifications_of_erased
             DELETE FROM notifications WHERE tenant_id = $2
-                AND device_id IN (SELECT id FROM devices WHERE user_id = $1 AND devices.tenant_id = $2)";
+                AND device_id IN (SELECT id FROM devices WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1))";
         tx.execute(query(delete).bind(self.id.as_uuid()).bind(tenant_id.as_uuid())).await?;
         for id in devices {
             tx.wake(WakeKey::Device(id));
@@ -87,8 +87,8 @@ async fn is_unfinished(tx: &mut Tx<'_>, tenant_id: TenantId, id: UserId) -> Resu
 /// The devices that are not revoked. Nobody adds one while the user's row is held.
 async fn live_devices(command: &EraseUser, tx: &mut Tx<'_>) -> Result<Vec<DeviceId>, Failure> {
     let live = query(
-        "-- live_devices_of_user
-        SELECT id FROM devices WHERE user_id = $1 AND tenant_id = $2 AND status <> 'revoked' ORDER BY id",
+        "-- devices_to_revoke
+        SELECT id FROM devices WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1) AND status <> 'revoked' ORDER BY id",
     );
     let live = live.bind(command.id.as_uuid()).bind(command.stamp.tenant_id.as_uuid());
     let rows = tx.fetch_all(live).await?;
@@ -104,7 +104,7 @@ async fn end_challenges(command: &EraseUser, tx: &mut Tx<'_>) -> Result<Vec<(Cha
             reason = CASE WHEN expires_at > $3 THEN 'user_erased' ELSE NULL END,
             decided_at = CASE WHEN expires_at > $3 THEN $4 ELSE expires_at END,
             decision_id = $5, number = NULL, code = NULL
-        WHERE user_id = $1 AND tenant_id = $2 AND status = 'pending'
+        WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1) AND status = 'pending'
         RETURNING id, status",
     )
     .bind(command.id.as_uuid())
@@ -126,7 +126,7 @@ async fn revoke_devices(command: &EraseUser, tx: &mut Tx<'_>) -> Result<(), Fail
         "-- revoke_devices_of_erased
         UPDATE devices SET status = 'revoked', revoked_at = $3, revoke_reason = $4, decision_id = $5,
             push_channel = $6, push = $7, push_token_gone = 0, push_undeliverable = NULL, push_undeliverable_at = NULL
-        WHERE user_id = $1 AND tenant_id = $2 AND status <> 'revoked'",
+        WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1) AND status <> 'revoked'",
     )
     .bind(command.id.as_uuid())
     .bind(command.stamp.tenant_id.as_uuid())

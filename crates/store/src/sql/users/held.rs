@@ -56,7 +56,8 @@ pub(super) async fn timeline(
     let challenges = query(
         "-- timeline_challenges
         SELECT id, status, reason, created_at, expires_at, decided_at, client_id, device_id FROM challenges
-        WHERE tenant_id = $1 AND user_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
+        WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
+            AND id < $3 ORDER BY id DESC LIMIT $4",
     )
     .bind(tenant_id.as_uuid())
     .bind(id.as_uuid())
@@ -118,7 +119,9 @@ pub(super) async fn enrollments(
     let enrollments = query(
         "-- enrollments_of_user
         SELECT id, status, confirmation, purpose, device_id, device_name, device_platform, created_at, expires_at
-        FROM enrollments WHERE tenant_id = $1 AND user_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
+        FROM enrollments
+        WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
+            AND id < $3 ORDER BY id DESC LIMIT $4",
     )
     .bind(tenant_id.as_uuid())
     .bind(id.as_uuid())

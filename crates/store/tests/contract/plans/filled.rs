@@ -70,6 +70,11 @@ const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "api_key_uses",
+        rows: 6_000,
+        columns: &[("key_id", Id("n")), ("tenant_id", Id("CASE WHEN n <= 4000 THEN n ELSE 1 END")), ("used_at", TIME)],
+    },
+    Table {
         name: "users",
         rows: 40_000,
         columns: &[("id", Id("n")), ("tenant_id", TENANT), ("external_id", As("'user-' || n")), ("created_at", TIME)],
