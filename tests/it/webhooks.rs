@@ -173,7 +173,8 @@ async fn a_rotated_secret_signs_beside_the_old_one_for_as_long_as_was_asked() {
         let old = receiver.hook(&admin, "idp", &["user.*"]).await;
         let shown = admin.get(&old.path()).await.ok(200);
         assert!(shown.get("secret").is_none() && shown["public_key"] == old.public_key.as_str(), "{shown}");
-        let rotated = admin.post(&format!("{}/rotate-secret", old.path()), json!({"overlap_seconds": 600})).await.ok(200);
+        let rotated =
+            admin.post(&format!("{}/rotate-secret", old.path()), json!({"overlap_seconds": 600})).await.ok(200);
         let new = Hook::of(&rotated, "idp");
         assert!(new.secret != old.secret && new.public_key != old.public_key);
         assert!(rotated["previous_secret_until"].is_string());

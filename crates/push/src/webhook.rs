@@ -272,7 +272,10 @@ mod tests {
         ] {
             assert!(sender.check(url).is_err(), "{url}");
         }
-        assert_eq!(sender.check("https://HOOKS.example:443/a?token=b"), Ok("https://hooks.example/a?token=b".to_owned()));
+        assert_eq!(
+            sender.check("https://HOOKS.example:443/a?token=b"),
+            Ok("https://hooks.example/a?token=b".to_owned())
+        );
     }
 
     #[tokio::test]

@@ -211,7 +211,8 @@ mod tests {
 
     fn judged(change: impl FnOnce(&mut Message, &mut HeaderMap)) -> Result<(), (u16, &'static str)> {
         let mut message = message(r#"{"type":"a.b","timestamp":"2026-01-01T00:00:00Z","data":{}}"#);
-        let mut headers = HeaderMap::from_iter([("content-type".parse().unwrap(), "application/json".parse().unwrap())]);
+        let mut headers =
+            HeaderMap::from_iter([("content-type".parse().unwrap(), "application/json".parse().unwrap())]);
         change(&mut message, &mut headers);
         judge(&Method::POST, &headers, &message, message.body.as_bytes(), NOW)
     }

@@ -41,7 +41,10 @@ async fn an_address_inside_is_refused_in_every_spelling() {
         ] {
             admin.post("/v1/webhooks", json!({"url": url})).await.invalid(&["/url"]);
         }
-        let made = admin.post("/v1/webhooks", json!({"url": "https://HOOKS.invalid:443/a?b=c", "events": ["user.erased"]})).await.ok(201);
+        let made = admin
+            .post("/v1/webhooks", json!({"url": "https://HOOKS.invalid:443/a?b=c", "events": ["user.erased"]}))
+            .await
+            .ok(201);
         assert_eq!(made["url"], "https://hooks.invalid/a?b=c");
         let path = format!("/v1/webhooks/{}", text(&made, "id"));
         admin.patch(&path, json!({"url": "https://10.0.0.1/"})).await.invalid(&["/url"]);

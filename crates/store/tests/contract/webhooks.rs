@@ -8,7 +8,7 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         webhooks::{
-            ChangeWebhook, ChangeWebhookOutcome, ChallengeState, ClaimDeliveries, Content, CreateWebhook,
+            ChallengeState, ChangeWebhook, ChangeWebhookOutcome, ClaimDeliveries, Content, CreateWebhook,
             CreateWebhookOutcome, DeliveryRecord, DeliveryVerdict, FinishDelivery, LeasedDelivery, ReplayDeliveries,
             WebhookRecord, WebhookTarget,
         },
