@@ -5,6 +5,7 @@ Usage: audit_python.py COUNTERSIGN FOLDER: the server's program, and an empty fo
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -70,11 +71,13 @@ def spoil(dice: random.Random, lines: list[str]) -> list[str]:
 def main() -> None:
     program, folder = sys.argv[1], Path(sys.argv[2])
     with Server(program, folder, "") as server:
+        # The commands are to speak for the server at the port that it has got.
+        os.environ["COUNTERSIGN__SERVER__PUBLIC_URL"] = server.issuer
         early = server.command("audit", "checkpoint")["checkpoint"]
         live(server)
         export, old = folder / "audit.jsonl", folder / "old.checkpoint"
         server.command("audit", "export", "--evidence", "--output", str(export))
-        old.write_text(early)
+        old.write_text(early, encoding="utf-8")
         key = server.command("audit", "show")["verifier_key"]
         arguments = ("--vkey", key, "--checkpoint", str(old))
 
@@ -84,11 +87,11 @@ def main() -> None:
         live_report = server.command("audit", "verify")
         CHECKS.that("and so does the live database", live_report["good"], live_report)
 
-        lines = export.read_text().splitlines()
+        lines = export.read_text(encoding="utf-8").splitlines()
         part = folder / "spoilt.jsonl"
         dice = random.Random(20_261_122)
         for number in range(SPOILT):
-            part.write_text("".join(line + "\n" for line in spoil(dice, lines)))
+            part.write_text("".join(line + "\n" for line in spoil(dice, lines)), encoding="utf-8")
             mine, yours = ours(server, part, *arguments), theirs(part, *arguments)
             if mine["good"] or yours["good"]:
                 CHECKS.that(f"spoilt export {number} is noticed by both", False, (mine, yours))
@@ -97,7 +100,7 @@ def main() -> None:
         # An older log that claims to be this one: what was kept elsewhere is longer.
         newest = folder / "new.checkpoint"
         server.call("/v1/challenges", {"user": {"external_id": "ada"}})
-        newest.write_text(server.command("audit", "checkpoint")["checkpoint"])
+        newest.write_text(server.command("audit", "checkpoint")["checkpoint"], encoding="utf-8")
         behind = ("--checkpoint", str(newest))
         CHECKS.equal("a log that is shorter than a kept checkpoint is noticed by both",
                      (ours(server, export, *behind)["faults"], theirs(export, *behind)["faults"]),

@@ -373,7 +373,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     with arguments.export.open(encoding="utf-8", newline="\n") as lines:
-        older = [path.read_text() for path in arguments.checkpoint]
+        older = [path.read_text(encoding="utf-8") for path in arguments.checkpoint]
         export = Export(json.loads(next(lines)), arguments.vkey, older)
         for line in lines:
             export.line(line)
