@@ -146,6 +146,8 @@ pub struct ApiClient {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The server's MAC over what it may do; only a row that it holds for may be sealed anew.
+    pub seal: Option<String>,
 }
 
 /// The applications that an API client may name; a client without such a list may name any, or none.

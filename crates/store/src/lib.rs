@@ -21,4 +21,4 @@ mod sqlite;
 
 pub use connect::{ConnectError, Options, connect};
 pub use postgres::PLANNING as POSTGRES_PLANNING;
-pub use sqlite::{Backup, BackupError, backup};
+pub use sqlite::{Backup, BackupError, backup, vacuum};

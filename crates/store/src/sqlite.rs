@@ -8,6 +8,7 @@ mod backup;
 mod dialect;
 mod file;
 mod statistics;
+mod vacuum;
 
 #[path = "sql/api_clients.rs"]
 mod api_clients;
@@ -64,7 +65,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use self::backup::{Backup, BackupError, backup};
+pub use self::{
+    backup::{Backup, BackupError, backup},
+    vacuum::vacuum,
+};
 use self::{
     columns::Columns,
     database::{Database, query},

@@ -123,6 +123,13 @@ async fn who_is_sealed_over_http_is_believed_and_so_is_a_change() {
         // What was sealed before the change is worth nothing after it.
         house.forge("api_clients", &tool.id, "scopes = 'users:read'").await;
         is_disbelieved(alarms, &tool).await;
+        // No change of something else makes it the server's own.
+        alarms.take();
+        let rename = admin.request(reqwest::Method::PATCH, &path).json(&json!({"name": "renamed"}));
+        admin.send(rename).await.problem("internal");
+        assert_eq!(alarms.take(), ["api_client_seal_invalid"]);
+        is_disbelieved(alarms, &tool).await;
+        house.app.http.take_failures();
     })
     .await;
 }

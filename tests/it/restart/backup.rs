@@ -148,9 +148,12 @@ async fn a_backup_that_cannot_be_is_refused_in_one_line_and_leaves_nothing() {
         assert!(finished.stderr.contains(why), "{finished:?}");
         assert!(!program.database.file(name).exists());
     }
-    // A copy that broke off is no obstacle.
+    // What another one writes, or has left, is not touched.
     let server = program.serve().await;
     fs::write(program.database.file("backup.db.part"), "half of it").unwrap();
+    let finished = program.run(&["backup", "backup.db"]).await;
+    assert!(finished.code == Some(1) && finished.stderr.contains("broke off"), "{finished:?}");
+    fs::remove_file(program.database.file("backup.db.part")).unwrap();
     program.json(&["backup", "backup.db"]).await;
     // A file that is damaged is not called a backup.
     fs::write(program.database.file("damaged.db"), vec![0x55; 8_192]).unwrap();
@@ -158,6 +161,8 @@ async fn a_backup_that_cannot_be_is_refused_in_one_line_and_leaves_nothing() {
     let program = program.set("database.url", &damaged);
     let finished = program.run(&["backup", "another.db"]).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
-    assert!(!program.database.file("another.db").exists());
+    for name in ["another.db", "another.db.part"] {
+        assert!(!program.database.file(name).exists());
+    }
     server.stop().await;
 }

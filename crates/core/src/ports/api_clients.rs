@@ -51,10 +51,8 @@ pub struct ChangeApiClient {
     pub stamp: Stamp,
     /// What it was when it was read.
     pub before: ApiClient,
-    /// What it shall be; only name, scopes and applications are looked at.
+    /// What it shall be; only name, scopes, applications and seal are looked at.
     pub after: ApiClient,
-    /// The server's MAC over what it may do then.
-    pub seal: String,
 }
 
 impl ChangeApiClient {

@@ -30,6 +30,8 @@ pub enum Command {
     List,
     /// Add the next signing key: published at once, used ten minutes later.
     Rotate,
+    /// Take the private halves of long retired keys out of the file; every rotation and revocation does so, too.
+    Prune,
     /// Refuse what a key signs from now on: others may have it.
     Revoke {
         /// The key's `kid`.
@@ -47,6 +49,7 @@ pub fn run(context: &Context, command: &Command) -> Result<ExitCode, CliError> {
         Command::Create => create(context, &path),
         Command::List => list(context, &path),
         Command::Rotate => rotate(context, &path),
+        Command::Prune => prune(context, &path),
         Command::Revoke { kid } => revoke(context, &path, kid),
     };
     outcome.map_err(StartError::from)?;
@@ -87,6 +90,13 @@ fn rotate(context: &Context, path: &Path) -> Result<(), KeyFileError> {
     Ok(())
 }
 
+fn prune(context: &Context, path: &Path) -> Result<(), KeyFileError> {
+    let pruned = rotation::prune(path, SystemClock.now(), &SystemEntropy::default())?;
+    let text = format!("{pruned} private halves of retired keys are gone from {}", path.display());
+    say(context, &json!({"key_file": path, "pruned": pruned}), &text);
+    Ok(())
+}
+
 fn revoke(context: &Context, path: &Path, kid: &str) -> Result<(), KeyFileError> {
     let successor = rotation::revoke(path, kid, SystemClock.now(), &SystemEntropy::default())?;
     let mut text = format!("the key {kid} is revoked: what it signs from now on is refused\n");
@@ -98,7 +108,8 @@ fn revoke(context: &Context, path: &Path, kid: &str) -> Result<(), KeyFileError>
         None => text.push_str("another key signs\n"),
     }
     text.push_str(
-        "send SIGHUP to the servers, or wait half a minute; where nodes have copies of the file, copy it now",
+        "where nodes have copies of the file, copy it now; then send SIGHUP to all servers: what they sign with it until \
+         they have looked (30 s otherwise) is refused, too",
     );
     say(context, &json!({"key_file": path, "revoked": kid, "key": successor.as_ref().map(object)}), &text);
     Ok(())
@@ -107,6 +118,7 @@ fn revoke(context: &Context, path: &Path, kid: &str) -> Result<(), KeyFileError>
 fn object(key: &KeyRecord) -> Value {
     let mut object = json!({
         "kid": key.kid.as_str(), "state": key.state.as_str(), "created_at": key.created_at, "signs_from": key.signs_from,
+        "has_private_half": key.has_private_half,
     });
     for (name, at) in [("retired_at", key.retired_at), ("revoked_at", key.revoked_at)] {
         if let Some(at) = at {

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod serve;
 pub mod tenant;
 mod terminal_qr;
+pub mod vacuum;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -75,6 +76,8 @@ enum Command {
     Migrate,
     /// Copy the database (SQLite) while the server runs.
     Backup(backup::BackupArgs),
+    /// Write the database (SQLite) anew, without what was deleted: after erasures.
+    Vacuum,
     /// Settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -180,6 +183,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Migrate => migrate::run(&context).await,
         Command::Backup(arguments) => backup::run(&context, &arguments).await,
+        Command::Vacuum => vacuum::run(&context).await,
         Command::Config(command) => config::run(&context, command),
         Command::Keys(command) => keys::run(&context, &command),
         Command::Health(arguments) => health::run(&context, arguments).await,

@@ -119,6 +119,10 @@ impl KeyEntry {
         }
     }
 
+    pub(super) const fn has_private_half(&self) -> bool {
+        self.d.is_some()
+    }
+
     /// It signs nothing any more: what is not there cannot be stolen.
     pub(super) fn forget_private_half(&mut self) {
         if let Some(public) = self.public() {

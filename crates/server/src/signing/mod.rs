@@ -93,7 +93,8 @@ impl ServerKeys {
             return Err(KeyFileError::Foreign { path: self.path.clone() });
         }
         let ring = Ring::of(&file).ok_or_else(|| KeyFileError::corrupt(&self.path))?;
-        let has_changed = self.ring().published != ring.published;
+        // Also if only a private half has gone: what left the file leaves the memory.
+        let has_changed = !self.ring().is_same(&ring);
         if has_changed {
             *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
         }

@@ -46,6 +46,12 @@ impl Ring {
         (!signers.is_empty()).then_some(Self { published, by_thumbprint, signers })
     }
 
+    /// Whether it publishes the same, and signs with the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let names = |ring: &Self| ring.signers.iter().map(|signer| signer.key.thumbprint().clone()).collect::<Vec<_>>();
+        self.published == other.published && names(self) == names(other)
+    }
+
     pub(super) fn find(&self, thumbprint: &Thumbprint) -> Option<ServerKey> {
         self.by_thumbprint.get(thumbprint).copied()
     }

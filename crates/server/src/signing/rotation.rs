@@ -37,6 +37,8 @@ pub struct KeyRecord {
     pub revoked_at: Option<Timestamp>,
     /// What it does now.
     pub state: KeyState,
+    /// Whether the file still holds the half that signs.
+    pub has_private_half: bool,
 }
 
 /// What a key does.
@@ -77,7 +79,7 @@ pub fn list(path: &Path, now: Timestamp) -> Result<Vec<KeyRecord>, KeyFileError>
 /// # Errors
 /// [`KeyFileError`]; the file is what it was. One that waits already is an error.
 pub fn rotate(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<KeyRecord, KeyFileError> {
-    change(path, entropy, |file| {
+    change(path, now, entropy, |file| {
         if let Some(next) = records(file, now).into_iter().find(|key| key.state == KeyState::Next) {
             let (kid, from) = (next.kid, next.signs_from);
             return Err(KeyFileError::Refused(format!("the key {kid} waits already; it signs from {from} on")));
@@ -101,7 +103,7 @@ pub fn revoke(
     now: Timestamp,
     entropy: &dyn Entropy,
 ) -> Result<Option<KeyRecord>, KeyFileError> {
-    change(path, entropy, |file| {
+    change(path, now, entropy, |file| {
         let is_meant = |key: &&mut KeyEntry| key.public().is_some_and(|public| public.thumbprint().as_str() == kid);
         let Some(key) = file.keys.iter_mut().find(is_meant) else {
             return Err(KeyFileError::Refused(format!("there is no key {kid}; see `countersign keys list`")));
@@ -120,14 +122,23 @@ pub fn revoke(
     })
 }
 
+/// Takes the private halves of keys out of the file that have retired an hour ago; returns how many. Every other change
+/// does so, too.
+///
+/// # Errors
+/// [`KeyFileError`]; the file is what it was.
+pub fn prune(path: &Path, now: Timestamp, entropy: &dyn Entropy) -> Result<usize, KeyFileError> {
+    change(path, now, entropy, |file| Ok(file.keys.iter().filter(|key| is_spent(key, now)).count()))
+}
+
+/// Whether it has retired, and still has the half that could sign.
+fn is_spent(key: &KeyEntry, now: Timestamp) -> bool {
+    key.has_private_half() && key.retired_at.is_some_and(|at| at.plus_seconds(PRIVATE_HALF_SECONDS) <= now)
+}
+
 fn add(path: &Path, file: &mut KeyFile, now: Timestamp, signs_from: Timestamp) -> Result<KeyRecord, KeyFileError> {
     let entry = KeyEntry::generate(now.floor_to_second(), signs_from).ok_or_else(|| KeyFileError::corrupt(path))?;
     file.keys.push(entry);
-    for key in &mut file.keys {
-        if key.retired_at.is_some_and(|at| at.plus_seconds(PRIVATE_HALF_SECONDS) <= now) {
-            key.forget_private_half();
-        }
-    }
     records(file, now).pop().ok_or_else(|| KeyFileError::corrupt(path))
 }
 
@@ -141,7 +152,8 @@ fn records(file: &KeyFile, now: Timestamp) -> Vec<KeyRecord> {
         };
         let kid = key.public()?.thumbprint();
         let KeyEntry { created_at, signs_from, retired_at, revoked_at, .. } = *key;
-        Some(KeyRecord { kid, created_at, signs_from, retired_at, revoked_at, state })
+        let has_private_half = key.has_private_half();
+        Some(KeyRecord { kid, created_at, signs_from, retired_at, revoked_at, state, has_private_half })
     };
     let mut records: Vec<_> = file.keys.iter().filter_map(record).collect();
     // Of those that may sign the newest does; another one only until it is retired.
@@ -157,15 +169,21 @@ fn records(file: &KeyFile, now: Timestamp) -> Vec<KeyRecord> {
 /// Reads, changes and replaces the file; of two that do so at once the second sees what the first has done.
 fn change<T>(
     path: &Path,
+    now: Timestamp,
     entropy: &dyn Entropy,
     edit: impl FnOnce(&mut KeyFile) -> Result<T, KeyFileError>,
 ) -> Result<T, KeyFileError> {
     let failed = |cause| KeyFileError::Io { path: path.to_owned(), cause };
+    // Through links: what all nodes read is replaced, not one node's link to it.
+    let path = &fs::canonicalize(path).map_err(failed)?;
     // The folder's handle is the lock: the file itself is another one afterwards. Gone with the process.
     let folder = fs::File::open(key_file::folder(path)).map_err(failed)?;
     folder.lock().map_err(failed)?;
     let mut file = key_file::read(path)?;
     let outcome = edit(&mut file)?;
+    for key in file.keys.iter_mut().filter(|key| is_spent(key, now)) {
+        key.forget_private_half();
+    }
     let before = fs::metadata(path).map_err(failed)?;
     let temporary = key_file::write_beside(path, &file, entropy)?;
     let replaced = keep_owner(&temporary, &before).and_then(|()| fs::rename(&temporary, path));

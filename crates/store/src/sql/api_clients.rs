@@ -114,7 +114,7 @@ impl ApiClients for Database {
         page: PageRequest<ApiClientId>,
     ) -> Result<Vec<ApiClient>, StoreError> {
         let some = "-- api_clients
-            SELECT id, tenant_id, name, scopes, applications, created_at, revoked_at FROM api_clients
+            SELECT id, tenant_id, name, scopes, applications, created_at, revoked_at, seal FROM api_clients
             WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
         let before = page.before.map_or(Uuid::max(), ApiClientId::as_uuid);
         let some = query(some).bind(tenant_id.as_uuid()).bind(before).bind(i64::from(page.limit));
@@ -250,6 +250,7 @@ fn api_client(row: &Row) -> Result<ApiClient, StoreError> {
         applications: applications(&columns)?,
         created_at: columns.time("created_at")?,
         revoked_at: columns.optional_time("revoked_at")?,
+        seal: columns.optional_text("seal")?,
     })
 }
 

@@ -24,7 +24,7 @@ pub struct Backup {
     pub migration: i64,
 }
 
-/// Why there is no backup. One clear line each; nothing but perhaps a `.part` file is left.
+/// Why there is no backup. One clear line each; nothing is left but, after a crash, a `.part` file.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// Only SQLite is copied like this.
@@ -36,9 +36,12 @@ pub enum BackupError {
     /// A backup is never overwritten.
     #[error("{0} is there already; name a file that is not")]
     Exists(String),
-    /// Another process writes to the same name.
-    #[error("another backup is being written to {0}")]
-    Busy(String),
+    /// Another process writes to the same name, or one that did not finish has left this.
+    #[error("{0} is there: another backup is being written, or one broke off; delete it if none is running")]
+    Unfinished(String),
+    /// A reader holds on to what was there before.
+    #[error("a reader keeps the old pages in the -wal file: try again")]
+    StillRead,
     /// The file system refused.
     #[error("cannot write {path}: {cause}")]
     File {
@@ -69,18 +72,28 @@ pub async fn backup(url: &str, to: &Path) -> Result<Backup, BackupError> {
         return Err(BackupError::Exists(to.display().to_string()));
     }
     let part = part_of(to);
-    // Held open to the end: whoever else would write here finds it locked.
-    let file = file::private_file().open(&part).map_err(failed)?;
-    if file.try_lock().is_err() {
-        return Err(BackupError::Busy(to.display().to_string()));
+    // Made here, by nobody else, and of mode 0600: never what a link leads to. Held open to the end.
+    let file = match file::private_file().create_new(true).open(&part) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(BackupError::Unfinished(part.display().to_string()));
+        }
+        outcome => outcome.map_err(failed)?,
+    };
+    let written = write(&source, &part, &file, to).await;
+    if written.is_err() {
+        // Half a backup is none, and holds what a whole one would.
+        drop(fs::remove_file(&part));
     }
-    // What a backup that did not finish has left.
-    file.set_len(0).map_err(failed)?;
-    let mut connection = SqliteConnectOptions::new().filename(&source).read_only(true).connect().await?;
-    copy(&mut connection, &part).await?;
+    written
+}
+
+async fn write(source: &Path, part: &Path, file: &File, to: &Path) -> Result<Backup, BackupError> {
+    let failed = |cause| BackupError::File { path: to.display().to_string(), cause };
+    let mut connection = SqliteConnectOptions::new().filename(source).read_only(true).connect().await?;
+    copy(&mut connection, part).await?;
     connection.close().await?;
-    let migration = check(&part).await?;
-    publish(&file, &part, to).map_err(failed)?;
+    let migration = check(part).await?;
+    publish(file, part, to).map_err(failed)?;
     Ok(Backup { size_bytes: file.metadata().map_err(failed)?.len(), migration })
 }
 

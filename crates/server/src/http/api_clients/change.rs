@@ -16,7 +16,8 @@ use countersign_proto::{
     problem::{FieldError, ProblemType},
 };
 
-use super::{parse, seal, with_keys};
+use super::{is_sealed, parse, seal, with_keys};
+use crate::alarm;
 use crate::http::{
     access::ApiCaller,
     body::StrictJson,
@@ -43,9 +44,14 @@ pub async fn handle(
     for _ in 0..TRIES {
         let client = app.store.api_client(caller.caller.tenant_id, id).await?;
         let before = client.filter(|client| client.revoked_at.is_none()).ok_or_else(ApiError::not_found)?;
-        let after = wanted.clone().of(&before);
-        let seal = seal(&app, &after);
-        let command = ChangeApiClient { stamp: caller.stamp(&app, app.now()), before, after: after.clone(), seal };
+        // What is kept of the row is sealed anew: never what somebody else wrote into it.
+        if !is_sealed(&app, &before) {
+            alarm::raise("api_client_seal_invalid", &id.to_string());
+            return Err(ApiError::internal("an API client that this server did not seal"));
+        }
+        let mut after = wanted.clone().of(&before);
+        after.seal = Some(seal(&app, &after));
+        let command = ChangeApiClient { stamp: caller.stamp(&app, app.now()), before, after: after.clone() };
         match app.store.change_api_client(command).await? {
             ChangeApiClientOutcome::Changed => return Ok(Json(with_keys(&app, after).await?)),
             // Read again: what others have changed stays, unless this names it.

@@ -48,7 +48,7 @@ pub async fn handle(
     let stamp = caller.stamp(&app, now);
     let whose = (stamp.tenant_id, app.new_id(now));
     let key = MadeKey::make(&app, whose, value.public_key.as_ref(), value.expires_in_days, now)?;
-    let client = ApiClient {
+    let mut client = ApiClient {
         id: whose.1,
         tenant_id: stamp.tenant_id,
         name,
@@ -56,14 +56,17 @@ pub async fn handle(
         applications,
         created_at: now,
         revoked_at: None,
+        seal: None,
     };
+    let seal = seal(&app, &client);
+    client.seal = Some(seal.clone());
     let command = CreateApiClient {
         stamp,
         id: client.id,
         name: client.name.clone(),
         scopes: client.scopes.clone(),
         applications: client.applications.clone(),
-        seal: seal(&app, &client),
+        seal,
         key: key.stored.clone(),
     };
     match app.store.create_api_client(command).await? {

@@ -118,12 +118,17 @@ impl MadeKey {
 
 /// The seal over what a client may do.
 fn seal(app: &App, client: &ApiClient) -> String {
-    app.keys.seals().seal(&Sealed::ApiClient {
-        client_id: client.id,
-        tenant_id: client.tenant_id,
-        scopes: &client.scopes,
-        applications: client.applications.as_ref(),
-    })
+    app.keys.seals().seal(&sealed(client))
+}
+
+/// Whether its row is as this server wrote it.
+fn is_sealed(app: &App, client: &ApiClient) -> bool {
+    client.seal.as_ref().is_some_and(|seal| app.keys.seals().holds(seal, &sealed(client)))
+}
+
+fn sealed(client: &ApiClient) -> Sealed<'_> {
+    let ApiClient { id, tenant_id, ref scopes, ref applications, .. } = *client;
+    Sealed::ApiClient { client_id: id, tenant_id, scopes, applications: applications.as_ref() }
 }
 
 fn key_known() -> ApiError {

@@ -110,15 +110,26 @@ fn a_second_rotation_waits_until_the_first_is_over() {
 fn a_private_half_goes_when_its_key_can_sign_no_more_and_the_public_one_stays() {
     let file = File::new();
     file.rotate(NOW).unwrap();
-    let later = NOW.plus_seconds(86_400);
-    file.rotate(later).unwrap();
-    let text = fs::read_to_string(&file.path).unwrap();
-    let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert!(stored["keys"][0].get("d").is_none());
-    assert!(stored["keys"][1].get("d").is_some());
     file.server.reload().unwrap();
-    assert_eq!(file.server.jwks().keys.len(), 3);
-    assert_eq!(file.server.jwks().keys[0].kid, file.kid(0));
+    let halves = || {
+        let text = fs::read_to_string(&file.path).unwrap();
+        let stored: serde_json::Value = serde_json::from_str(&text).unwrap();
+        stored["keys"].as_array().unwrap().iter().map(|key| key.get("d").is_some()).collect::<Vec<_>>()
+    };
+    let retired_at = NOW.plus_seconds(PUBLISHED_BEFORE_SECONDS + OVERLAP_SECONDS);
+    let prune = |now| prune(&file.path, now, &SystemEntropy::default()).unwrap();
+    assert_eq!((prune(retired_at.plus_seconds(PRIVATE_HALF_SECONDS - 1)), halves()), (0, vec![true, true]));
+    let spent = retired_at.plus_seconds(PRIVATE_HALF_SECONDS);
+    assert_eq!((prune(spent), halves()), (1, vec![false, true]));
+    assert!(file.server.reload().unwrap(), "what left the file leaves the memory");
+    assert!(!file.server.reload().unwrap());
+    assert_eq!(file.server.jwks().keys.len(), 2);
+    // Any other change does the same.
+    file.rotate(spent).unwrap();
+    let later = spent.plus_seconds(86_400);
+    file.revoke(&file.kid(0), later).unwrap();
+    assert_eq!(halves(), [false, false, true]);
+    assert_eq!(list(&file.path, later).unwrap().iter().filter(|key| key.has_private_half).count(), 1);
 }
 
 #[test]

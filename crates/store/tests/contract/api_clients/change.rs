@@ -19,7 +19,8 @@ async fn change(world: &World, stamp: Stamp, id: ApiClientId, edit: impl FnOnce(
     let before = world.store.api_client(world.tenant_id, id).await.unwrap().unwrap();
     let mut after = before.clone();
     edit(&mut after);
-    ChangeApiClient { stamp, before, after, seal: "another".to_owned() }
+    after.seal = Some("another".to_owned());
+    ChangeApiClient { stamp, before, after }
 }
 
 #[tokio::test]
