@@ -13,7 +13,7 @@ use crate::{
 const SKEW_SECONDS: i64 = 60;
 
 /// What an event and its evidence disagree about: a word.
-pub(super) type Disagreement = &'static str;
+pub type Disagreement = &'static str;
 
 /// The kinds of events that end a challenge.
 pub(super) const ENDS: [&str; 4] =
@@ -26,7 +26,10 @@ pub(super) fn is_decision(event: &Event) -> bool {
 
 /// Compares an event with evidence that holds by itself. The issuer is not compared: it may have moved, and whose keys
 /// signed is what counts.
-pub(super) fn compare(
+///
+/// # Errors
+/// What they disagree about.
+pub fn compare(
     event: &Event,
     evidence: &Evidence,
     proven: &VerifiedEvidence,

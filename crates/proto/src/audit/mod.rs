@@ -16,6 +16,7 @@ pub mod verify;
 
 pub use self::{
     canonical::{NotCanonical, canonical, leaf_hash_of},
+    decisions::{Disagreement, compare as compare_decision},
     merkle::{
         Frontier, Hash, consistency_path, inclusion_path, leaf_hash, node_hash, verify_consistency, verify_inclusion,
     },

@@ -77,23 +77,7 @@ impl Verifier {
         let first = header.from.checked_sub(1).ok_or(NotAnExport::Header)?;
         let tree = Frontier::new(first, header.before.clone()).ok_or(NotAnExport::Header)?;
         let mut report = Report::default();
-        let mut known = BTreeMap::new();
-        for note in older {
-            let checkpoint = Checkpoint::open(note, &key).map_err(NotAnExport::Older)?;
-            if checkpoint.size < first {
-                report.findings.push(Finding {
-                    position: None,
-                    fault: Fault::OlderCheckpoint,
-                    detail: format!("of size {}, before the first event of this export", checkpoint.size),
-                });
-            } else if known.insert(checkpoint.size, checkpoint.root).is_some_and(|root| root != checkpoint.root) {
-                report.findings.push(Finding {
-                    position: None,
-                    fault: Fault::OlderCheckpoint,
-                    detail: format!("two of size {} with different roots", checkpoint.size),
-                });
-            }
-        }
+        let known = read_older(older, &key, first, &mut report)?;
         let jwks = value.get("jwks").and_then(|jwks| keys_text(key.name(), jwks));
         if jwks.is_none() || open_note(&header.jwks_note, &key).ok() != jwks.as_deref() {
             let detail = "the server's public keys are not signed by the log key".to_owned();
@@ -308,6 +292,29 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// Roots that were kept elsewhere, by size.
+fn read_older(
+    notes: &[String],
+    key: &VerifierKey,
+    first: u64,
+    report: &mut Report,
+) -> Result<BTreeMap<u64, Hash>, NotAnExport> {
+    let mut known = BTreeMap::new();
+    for note in notes {
+        let checkpoint = Checkpoint::open(note, key).map_err(NotAnExport::Older)?;
+        let size = checkpoint.size;
+        let detail = if size < first {
+            format!("of size {size}, before the first event of this export")
+        } else if known.insert(size, checkpoint.root).is_some_and(|root| root != checkpoint.root) {
+            format!("two of size {size} with different roots")
+        } else {
+            continue;
+        };
+        report.findings.push(Finding { position: None, fault: Fault::OlderCheckpoint, detail });
+    }
+    Ok(known)
 }
 
 /// The header's own line, and each other line, as bytes without the line's end.

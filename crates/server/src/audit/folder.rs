@@ -20,7 +20,7 @@ pub(super) async fn write(folder: &Path, tenant_id: TenantId, note: &str) -> io:
     let (path, folder, note) = (path(folder, tenant_id), folder.to_owned(), note.to_owned());
     blocking(move || {
         // In the same folder: a rename between two file systems is a copy.
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+        let mut file = new_file(&folder)?;
         file.write_all(note.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(&path).map_err(|error| error.error)?;
@@ -62,6 +62,18 @@ pub(super) async fn put_aside(folder: &Path, tenant_id: TenantId, size: u64, at_
     let from = path(folder, tenant_id);
     let to = folder.join(format!("{tenant_id}.lost-{size}-{at_seconds}"));
     blocking(move || std::fs::rename(&from, &to).map(|()| to)).await
+}
+
+/// Anybody may read a checkpoint: whoever takes it elsewhere is seldom the server's own account.
+#[cfg(unix)]
+fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt as _;
+    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new_in(folder)
 }
 
 fn read_file(path: &Path) -> io::Result<String> {

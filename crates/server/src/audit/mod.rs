@@ -1,4 +1,5 @@
-//! The audit on the server's side: seals the log (`seal.rs`), keeps checkpoints off the machine (`folder.rs`), proves
+//! The audit on the server's side: seals the log (`seal.rs`), holds each head against those before it and keeps
+//! checkpoints off the machine (`kept.rs`, `folder.rs`), proves
 //! (`proofs.rs`), exports (`export.rs`, `csv.rs`), compares the live database with its log (`live.rs`), and notices that
 //! an older database was put back (`restored.rs`).
 //!
@@ -9,6 +10,7 @@
 mod csv;
 pub mod export;
 mod folder;
+mod kept;
 pub mod live;
 mod proofs;
 pub mod restored;
@@ -79,8 +81,14 @@ pub struct Audit {
     retention: config::Retention,
     /// The newest head of each organisation that this process has seen.
     seen: Mutex<BTreeMap<TenantId, (u64, Hash)>>,
-    /// Whose newest checkpoint could not be written to the folder.
+    /// Whether the whole folder was read into `seen`.
+    has_read_folder: AtomicBool,
+    /// Whose newest checkpoint may not be in the folder.
     unwritten: Mutex<HashSet<TenantId>>,
+    /// Held by whoever writes to the folder.
+    writing: tokio::sync::Mutex<()>,
+    /// Whose log could not be sealed.
+    stuck: Mutex<HashSet<TenantId>>,
     /// About whom the alarm was raised already.
     alarmed: Mutex<HashSet<TenantId>>,
     is_halted: AtomicBool,
@@ -111,7 +119,10 @@ impl Audit {
             folder,
             retention: retention.clone(),
             seen: Mutex::default(),
+            has_read_folder: AtomicBool::new(false),
             unwritten: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            stuck: Mutex::default(),
             alarmed: Mutex::default(),
             is_halted: AtomicBool::new(false),
             looked_at: Mutex::default(),

@@ -4,6 +4,8 @@
 //! So the server does not start, until somebody says that it is meant; then everything that waits ends, because it may
 //! have ended differently. To void one more kind of thing: its line in `void`.
 
+use std::sync::atomic::Ordering;
+
 use countersign_core::{
     actor::{Actor, Stamp},
     entropy::{Entropy, new_id},
@@ -78,8 +80,13 @@ impl Audit {
         let mut lost = Vec::new();
         for (tenant_id, note) in folder::read_all(folder).await.map_err(RestoredError::Folder)? {
             let kept = self.open(tenant_id, &note).map_err(|_| RestoredError::Foreign(tenant_id))?;
-            lost.extend(self.is_lost(tenant_id, kept).await?);
+            let (size, root) = (kept.size, kept.root);
+            match self.is_lost(tenant_id, kept).await? {
+                Some(found) => lost.push(found),
+                None => self.remember(tenant_id, size, root),
+            }
         }
+        self.has_read_folder.store(true, Ordering::SeqCst);
         let Some(first) = lost.first() else { return Ok(()) };
         if !is_accepted {
             let (first, lost_size, there) = (first.tenant_id, first.kept.size, first.there);
