@@ -215,6 +215,7 @@ fn spawn_workers(app: &Arc<App>, settings: &Settings, stopping: &Stopping) -> Ve
         tokio::spawn(worker::poll::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::sweep::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::seal::run(Arc::clone(app), stopping.clone())),
+        tokio::spawn(worker::seal::run_folder(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::forget::run(Arc::clone(app), settings.retention.clone(), stopping.clone())),
         tokio::spawn(worker::erase::run(Arc::clone(app), stopping.clone())),
         tokio::spawn(worker::observe::run(Arc::clone(app), stopping.clone())),

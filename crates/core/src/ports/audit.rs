@@ -156,6 +156,8 @@ pub trait Audit: Send + Sync {
     async fn audit_head(&self, tenant_id: TenantId) -> Result<Option<AuditHead>, StoreError>;
     /// Tenants above `after` with positioned events that no checkpoint is over, in order, at most `limit`.
     async fn unsealed_tenants(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>, StoreError>;
+    /// Tenants above `after` that have a log, in order, at most `limit`.
+    async fn tenants_with_logs(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>, StoreError>;
     /// Those of these tiles that there are.
     async fn audit_tiles(&self, tenant_id: TenantId, ids: &[TileId]) -> Result<Vec<StoredTile>, StoreError>;
     /// Moves the head; `false` if somebody else was faster.

@@ -38,8 +38,8 @@ pub trait Events: Send + Sync {
     /// Positions are given after the commit, under a lock on the tenant's head: a reader that has seen position
     /// `n` never misses an earlier one, however many nodes write.
     async fn position_events(&self, tenant_id: TenantId, limit: u32) -> Result<u64, StoreError>;
-    /// Tenants with events that have no position yet, at most `limit`.
-    async fn unpositioned_tenants(&self, limit: u32) -> Result<Vec<TenantId>, StoreError>;
+    /// Tenants above `after` with events that have no position yet, in order, at most `limit`.
+    async fn unpositioned_tenants(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>, StoreError>;
     /// Events with a position above `after`, in order, at most `limit`.
     async fn events(&self, tenant_id: TenantId, after: i64, limit: u32) -> Result<Vec<EventRecord>, StoreError>;
 }

@@ -1,8 +1,9 @@
 //! Seals the logs: within a second of a commit each event has its position and is under a signed checkpoint.
 //!
 //! Of several nodes one seals for all organisations, the one that holds the lease; that only spares work: a seal is a
-//! conditional write that lets one win. A log that is not what was signed is left as it is, and keeps no other one
-//! waiting. A database that is behind what was signed ends it for good (`audit/seal.rs`): the lease is kept then, so that
+//! conditional write that lets one win. A log that is not what was signed, or that cannot be sealed, is left as it is,
+//! and keeps no other one waiting. Every node looks around, whoever seals: a database that was put back is noticed by
+//! each of them. Checkpoints go to their folder by a task of its own, however slow that is. A database that is behind what was signed ends it for good (`audit/seal.rs`): the lease is kept then, so that
 //! no other node goes on either.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -17,6 +18,8 @@ use crate::{audit::AuditError, http::state::App, shutdown::Stopping};
 const INTERVAL_MILLIS: i64 = 500;
 /// Organisations in one look.
 const LIMIT: u32 = 500;
+/// A folder that could not be written to is left alone for so long.
+const FOLDER_RETRY_SECONDS: i64 = 5;
 /// A holder that dies is missed for so long: events wait meanwhile, nobody else does.
 const LEASE_SECONDS: i64 = 4;
 
@@ -38,22 +41,37 @@ async fn turn(app: &App, tenure: &mut Tenure, stopping: &Stopping) -> Result<(),
     look_around(app).await
 }
 
-/// Seals all that there is, once.
+/// Writes checkpoints to their folder until the server stops, if there is one.
+pub async fn run_folder(app: Arc<App>, mut stopping: Stopping) {
+    while pause(app.clock.as_ref(), app.now().plus_millis(INTERVAL_MILLIS), &mut stopping).await {
+        // A folder that hangs must not keep the server from its end.
+        let is_done = tokio::select! {
+            is_done = app.audit.write_out() => is_done,
+            () = stopping.begun() => return,
+        };
+        if !is_done {
+            pause(app.clock.as_ref(), app.now().plus_seconds(FOLDER_RETRY_SECONDS), &mut stopping).await;
+        }
+    }
+}
+
+/// Seals all that there is, once, and writes it out.
 ///
 /// # Errors
 /// The store does not answer.
 pub async fn round(app: &App) -> Result<(), StoreError> {
     while portion(app).await? {}
-    look_around(app).await
+    look_around(app).await?;
+    app.audit.write_out().await;
+    Ok(())
 }
 
-/// What waits for no event: a database that was put back, a folder that can be written again.
+/// What waits for no event: a database that was put back.
 async fn look_around(app: &App) -> Result<(), StoreError> {
-    if let Err(AuditError::Store(error)) = app.audit.look_around().await {
-        return Err(error);
+    match app.audit.look_around().await {
+        Err(AuditError::Store(error)) => Err(error),
+        _ => Ok(()),
     }
-    app.audit.write_out_again().await;
-    Ok(())
 }
 
 /// A portion of each organisation's; whether there is more.
@@ -61,26 +79,41 @@ async fn portion(app: &App) -> Result<bool, StoreError> {
     if app.audit.is_halted() {
         return Ok(false);
     }
-    let mut waiting: BTreeSet<TenantId> = app.store.unpositioned_tenants(LIMIT).await?.into_iter().collect();
-    let mut after = None;
-    loop {
-        let unsealed = app.store.unsealed_tenants(after, LIMIT).await?;
-        after = unsealed.last().copied();
-        let is_full = unsealed.len() >= LIMIT as usize;
-        waiting.extend(unsealed);
-        if !is_full {
-            break;
-        }
-    }
     let mut has_more = false;
-    for tenant_id in waiting {
+    for tenant_id in waiting(app).await? {
         match app.audit.seal(tenant_id, app.now()).await {
             Ok(sealed) => has_more |= sealed.has_more,
-            Err(AuditError::Store(error)) => return Err(error),
+            // Either the database does not answer, and says so to this, too; or it is this one that cannot be sealed.
+            Err(AuditError::Store(_)) => _ = app.store.unsealed_tenants(None, 1).await?,
             // Its alarm was raised; the others go on.
             Err(AuditError::Distrusted(_) | AuditError::BeyondEnd) => {}
             Err(AuditError::RolledBack) => return Ok(false),
         }
     }
+    metrics::gauge!("countersign_audit_stuck_logs").set(f64::from(u32::try_from(app.audit.stuck_logs()).unwrap_or(u32::MAX)));
     Ok(has_more)
+}
+
+/// All who have something that is not sealed.
+async fn waiting(app: &App) -> Result<BTreeSet<TenantId>, StoreError> {
+    let mut waiting = BTreeSet::new();
+    let is_last = |page: &[TenantId]| page.len() < LIMIT as usize;
+    let mut after = None;
+    loop {
+        let page = app.store.unpositioned_tenants(after, LIMIT).await?;
+        after = page.last().copied();
+        waiting.extend(page.iter().copied());
+        if is_last(&page) {
+            break;
+        }
+    }
+    after = None;
+    loop {
+        let page = app.store.unsealed_tenants(after, LIMIT).await?;
+        after = page.last().copied();
+        waiting.extend(page.iter().copied());
+        if is_last(&page) {
+            return Ok(waiting);
+        }
+    }
 }

@@ -141,6 +141,13 @@ impl Audit for Database {
         self.fetch_all(unsealed).await?.iter().map(|row| Columns::new("audit_heads", row).id("tenant_id")).collect()
     }
 
+    async fn tenants_with_logs(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>, StoreError> {
+        let with_logs = "-- tenants_with_logs
+            SELECT tenant_id FROM audit_heads WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2";
+        let with_logs = query(with_logs).bind(above(after)).bind(i64::from(limit));
+        self.fetch_all(with_logs).await?.iter().map(|row| Columns::new("audit_heads", row).id("tenant_id")).collect()
+    }
+
     async fn audit_tiles(&self, tenant_id: TenantId, ids: &[TileId]) -> Result<Vec<StoredTile>, StoreError> {
         let row = |id: &TileId| json!({"r_level": id.level, "r_tile": id.index});
         let ids = rows::to_parameter(TILE_IDS, ids.iter().map(row).collect());

@@ -155,7 +155,7 @@ impl Events for Database {
         self.write(PositionEvents { tenant_id, limit }).await
     }
 
-    async fn unpositioned_tenants(&self, limit: u32) -> Result<Vec<TenantId>, StoreError> {
+    async fn unpositioned_tenants(&self, after: Option<TenantId>, limit: u32) -> Result<Vec<TenantId>, StoreError> {
         let rows = self
             .fetch_all(
                 query(
@@ -173,7 +173,7 @@ impl Events for Database {
                     SELECT tenant_id FROM waiting WHERE tenant_id IS NOT NULL LIMIT $1",
                 )
                 .bind(i64::from(limit))
-                .bind(uuid::Uuid::nil()),
+                .bind(after.map_or(uuid::Uuid::nil(), TenantId::as_uuid)),
             )
             .await?;
         rows.iter().map(|row| Columns::new("events", row).id("tenant_id")).collect()

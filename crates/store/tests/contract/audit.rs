@@ -38,6 +38,7 @@ async fn of_two_who_seal_from_the_same_size_one_wins_and_nobody_seals_what_has_n
     for world in World::each().await {
         assert_eq!(world.store.audit_head(world.tenant_id).await, Ok(None));
         assert_eq!(world.store.unsealed_tenants(None, 10).await, Ok(vec![]));
+        assert_eq!(world.store.tenants_with_logs(None, 10).await, Ok(vec![]));
         assert_eq!(world.store.seal_audit(world.seal(0, 1, 1)).await, Ok(false), "nothing has a position");
         let positioned = world.position_all().await;
         let size = positioned.unsigned_abs();
@@ -68,6 +69,8 @@ async fn of_two_who_seal_from_the_same_size_one_wins_and_nobody_seals_what_has_n
         assert_eq!(world.store.unsealed_tenants(None, 10).await, Ok(vec![world.tenant_id]));
         assert_eq!(world.store.seal_audit(world.seal(size, grown, 4)).await, Ok(true));
         assert_eq!(world.store.unsealed_tenants(None, 10).await, Ok(vec![]));
+        assert_eq!(world.store.tenants_with_logs(None, 10).await, Ok(vec![world.tenant_id]), "sealed or not");
+        assert_eq!(world.store.tenants_with_logs(Some(world.tenant_id), 10).await, Ok(vec![]));
         let tiles = world.store.audit_tiles(world.tenant_id, &ids).await.unwrap();
         assert!(tiles.iter().all(|tile| tile.hashes == vec![4; 64]), "{tiles:?}");
     }

@@ -19,12 +19,12 @@ async fn an_event_is_read_as_it_was_written_once_it_has_its_place() {
     for world in World::each().await {
         let phone = world.phone("ada").await;
         assert_eq!(world.store.events(world.tenant_id, 0, 100).await, Ok(vec![]));
-        assert_eq!(world.store.unpositioned_tenants(10).await, Ok(vec![world.tenant_id]));
+        assert_eq!(world.store.unpositioned_tenants(None, 10).await, Ok(vec![world.tenant_id]));
         let first = world.store.position_events(world.tenant_id, 2).await.unwrap();
         assert_eq!(first, 2);
         let rest = world.other.position_events(world.tenant_id, 1000).await.unwrap();
         assert_eq!(world.store.position_events(world.tenant_id, 1000).await, Ok(0));
-        assert_eq!(world.store.unpositioned_tenants(10).await, Ok(vec![]));
+        assert_eq!(world.store.unpositioned_tenants(None, 10).await, Ok(vec![]));
 
         let count = i64::try_from(first + rest).unwrap();
         assert_eq!(positions(&world.store, world.tenant_id).await, (1..=count).collect::<Vec<_>>());
@@ -42,6 +42,11 @@ async fn an_event_is_read_as_it_was_written_once_it_has_its_place() {
 async fn each_tenant_counts_for_itself() {
     for world in World::each().await {
         let neighbour = world.tenant("neighbour").await;
+        let mut waiting = [world.tenant_id, neighbour];
+        waiting.sort();
+        assert_eq!(world.store.unpositioned_tenants(None, 1).await, Ok(vec![waiting[0]]));
+        assert_eq!(world.store.unpositioned_tenants(Some(waiting[0]), 10).await, Ok(vec![waiting[1]]), "page by page");
+        assert_eq!(world.store.unpositioned_tenants(Some(waiting[1]), 10).await, Ok(vec![]));
         assert_eq!(world.store.position_events(neighbour, 100).await, Ok(1));
         assert_eq!(positions(&world.store, neighbour).await, [1]);
         assert_eq!(world.store.events(world.tenant_id, 0, 100).await, Ok(vec![]));
