@@ -13,9 +13,9 @@ use countersign_core::{
     ports::{
         PageRequest, Reply, StoreError,
         devices::{
-            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, Devices, DisputeNotice,
-            DisputeNoticeOutcome, NoticeRecord, RenameDevice, RenameDeviceOutcome, RevokeAllDevices, RotateKeys,
-            RotateKeysOutcome, UpdatePush, UpdatePushOutcome,
+            ChangeDeviceStatus, ChangeDeviceStatusOutcome, DeviceFilter, Devices, DisputeNotice, DisputeNoticeOutcome,
+            NoticeRecord, RenameDevice, RenameDeviceOutcome, RevokeAllDevices, RotateKeys, RotateKeysOutcome,
+            UpdatePush, UpdatePushOutcome,
         },
         users::UserName,
     },

@@ -36,7 +36,8 @@ impl Plain for RevokeAllDevices {
             return Ok(Outcome::Rollback(None));
         }
         let live = "-- live_devices_of_user
-            SELECT id FROM devices WHERE user_id = $1 AND tenant_id = $2 AND status <> 'revoked'";
+            SELECT devices.id AS id FROM users CROSS JOIN devices
+            WHERE users.id = $1 AND users.tenant_id = $2 AND devices.user_id = users.id AND devices.status <> 'revoked'";
         let live = query(live).bind(self.user_id.as_uuid()).bind(tenant_id.as_uuid());
         let revoked = revoke_each(tx, &self.stamp, live, self.reason, None).await?;
         // Those of waiting devices ended with them; tickets that nobody has used yet end here.
