@@ -239,9 +239,21 @@ async fn provoke(client: &ApiClient, cage: &mut Cage) -> Vec<Reply> {
         "/canary-wrong",
         "/problems/canary-wrong",
         "/v1/events?cursor=canary-wrong",
+        "/v1/users/canary-wrong/methods",
+        "/v1/users/canary-wrong/timeline?cursor=canary-wrong",
+        "/v1/users/canary-wrong/export",
     ] {
         errors.push(client.get(path).await);
     }
+    for (path, body) in [
+        ("/v1/users/canary-wrong", json!({"display_name": "canary-wrong"})),
+        ("/v1/users/canary-wrong", json!({"display_name": {"canary-wrong": 1}})),
+        ("/v1/tenant", json!({"name": "canary-wrong\u{202e}"})),
+        ("/v1/tenant", json!({"retention": {"challenge_days": "canary-wrong"}})),
+    ] {
+        errors.push(client.patch(path, body).await);
+    }
+    errors.push(client.delete("/v1/users/canary-wrong").await);
     for authorization in ["Bearer canary-wrong", "DeviceProof canary-wrong", "Basic canary-wrong", "canary-wrong"] {
         for path in ["/v1/devices", "/v1/device", "/v1/device/challenges"] {
             let request = client.http().request(Method::GET, path).header(AUTHORIZATION, authorization);

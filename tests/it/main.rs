@@ -30,6 +30,7 @@ mod fraud;
 mod held_reads;
 mod housekeeping;
 mod identity;
+mod indistinguishable;
 mod installations;
 mod key_rotation;
 mod locks;

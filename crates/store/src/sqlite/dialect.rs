@@ -57,10 +57,47 @@ pub(super) async fn prepare_writer(_connection: &mut Connection) -> Result<(), s
     Ok(())
 }
 
-/// Brings everything from the write-ahead log into the file and empties the log: what was overwritten stands in neither
-/// any more (`secure_delete` has zeroed it in the file). Waits for readers, up to the busy timeout.
+/// A file up to this size is rewritten as a whole when something must not be found in it any more: some tenths of a
+/// second, for which writes wait.
+const REWRITTEN_BYTES: i64 = 32 * 1024 * 1024;
+
+/// Removes from the files what was overwritten. `secure_delete` has zeroed it where it last was; but a page that was
+/// balanced may hold another copy of a row that was moved, which only writing the page anew removes: so a small file is
+/// written anew, and a large one belongs to whoever runs it (docs/operations.md). Then the write-ahead log goes into the
+/// file and is emptied.
+///
+/// Whoever reads for long, a backup, keeps the log from being emptied; so that is tried first, and nothing is written
+/// anew while it is of no use. Hardly waits: the writer does nothing else meanwhile, for any organisation.
 pub(super) async fn scrub(connection: &mut Connection) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query("-- scrub\nPRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    if !empty_log(connection).await? {
+        return Ok(false);
+    }
+    let mut bytes: i64 = 1;
+    for factor in ["PRAGMA page_count", "PRAGMA page_size"] {
+        let row = sqlx::query(factor).fetch_one(&mut *connection).await?;
+        bytes = bytes.saturating_mul(sqlx::Row::try_get(&row, 0)?);
+    }
+    if bytes <= REWRITTEN_BYTES {
+        // What is copied in between stays in memory.
+        sqlx::query("PRAGMA temp_store = MEMORY").execute(&mut *connection).await?;
+        sqlx::query("VACUUM").execute(&mut *connection).await?;
+    }
+    empty_log(connection).await
+}
+
+/// How long a reader's last statement is waited for.
+const PATIENCE_MILLIS: i64 = 50;
+
+/// Brings the write-ahead log into the file and empties it; `false` if somebody reads what only the log tells apart.
+/// Whoever drops this in the middle drops the connection.
+async fn empty_log(connection: &mut Connection) -> Result<bool, sqlx::Error> {
+    let patience = sqlx::query("PRAGMA busy_timeout").fetch_one(&mut *connection).await?;
+    let patience: i64 = sqlx::Row::try_get(&patience, 0)?;
+    // A number of ours: a pragma takes no parameters.
+    let wait = |millis: i64| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {millis}"));
+    sqlx::query(wait(PATIENCE_MILLIS)).execute(&mut *connection).await?;
+    let row = sqlx::query("-- scrub\nPRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await?;
+    sqlx::query(wait(patience)).execute(&mut *connection).await?;
     // 0: nobody was in the way. https://sqlite.org/pragma.html#pragma_wal_checkpoint
     Ok(sqlx::Row::try_get::<i64, _>(&row, 0)? == 0)
 }

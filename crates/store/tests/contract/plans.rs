@@ -37,6 +37,7 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("tenants", "reads all of tenants", "an operator's list of all organisations, on the command line"),
     ("tenants", "sorts", "the same"),
     ("api_clients", "reads an organisation's api_clients", "an operator's list of one organisation's few clients"),
+    ("enrollments_of_user", "sorts", "the few invitations of one person, for an export"),
     ("timeline_events", "sorts", "events of one person at one moment: the rest comes sorted"),
     ("notices", "sorts", "what happened to one person's registrations in 30 days, sign-ins left out"),
     ("queue_webhook_deliveries", "reads an organisation's webhooks", "at most ten, or as many as the operator says"),

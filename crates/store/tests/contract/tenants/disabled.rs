@@ -16,7 +16,10 @@ use countersign_core::{
 };
 use countersign_proto::vocabulary::{ChallengeReason, ChallengeStatus, Confirmation, PushChannel};
 
-use crate::world::{NOW, World};
+use crate::{
+    kit::rounds,
+    world::{NOW, World},
+};
 
 const APPROVE: Verdict = Verdict::Approve { with_number: true };
 
@@ -90,22 +93,29 @@ async fn nothing_commits_after_disabling_has_returned() {
     for world in World::each().await {
         let world = Arc::new(world);
         let mut approved = 0;
-        for round in 0..60 {
+        for round in 0..rounds(60, 1_500) {
             let phone = world.phone("ada").await;
             let challenge = world.challenge(&[&phone]).await;
             let answer = world.answer(&phone, challenge, APPROVE);
             let enrollment = world.new_enrollment(&format!("new-{round}"), Confirmation::Code);
             let node = Arc::clone(&world);
+            let lease = world.claim_of(PushChannel::Fcm, NOW, 100);
             let work = tokio::spawn(async move {
-                tokio::join!(node.store.decide_challenge(answer), node.store.create_enrollment(enrollment))
+                tokio::join!(
+                    node.store.decide_challenge(answer),
+                    node.store.create_enrollment(enrollment),
+                    node.store.claim_notifications(lease)
+                )
             });
             assert_eq!(world.other.disable_tenant(world.stamp(Actor::Operator)).await, Ok(Outcome::Switched));
             let state = || async {
                 let status = world.store.challenge(challenge).await.unwrap().unwrap().status;
-                (status, world.database.number("SELECT count(*) FROM users").await)
+                let leased = "SELECT count(*) FROM notifications WHERE lease IS NOT NULL";
+                let users = world.database.number("SELECT count(*) FROM users").await;
+                (status, users, world.database.number(leased).await)
             };
             let at_return = state().await;
-            let (decided, _) = work.await.unwrap();
+            let (decided, _, _) = work.await.unwrap();
             assert_eq!(state().await, at_return, "{decided:?} after the organisation was disabled");
             approved += usize::from(at_return.0 == ChallengeStatus::Approved);
             world.other.enable_tenant(world.stamp(Actor::Operator)).await.unwrap();

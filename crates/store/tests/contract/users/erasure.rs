@@ -20,7 +20,7 @@ use countersign_proto::{
 
 use super::ALL;
 use crate::{
-    kit::{self, Wakes},
+    kit::{self, Wakes, rounds},
     world::{NOW, Phone, World},
 };
 
@@ -127,7 +127,7 @@ async fn nothing_that_names_an_erased_person_is_left_in_any_table() {
         // Nobody else has lost anything.
         assert_eq!(world.store.challenge(others).await.unwrap().unwrap().facts.jws, format!("challenge.{others}"));
         assert!(world.device(other.id).await.is_some());
-        assert_eq!(world.store.unfinished_erasures(9).await, Ok(vec![]));
+        assert_eq!(world.store.unfinished_erasures(None, 9).await, Ok(vec![]));
         // The key that was registered once stays refused, to anybody.
         let invitation = world.invite("carl").await;
         let mut claim = world.claim(&invitation);
@@ -160,7 +160,7 @@ async fn an_erased_user_is_unknown_and_the_name_is_somebody_new() {
         // Until it is finished a repeat goes on with it.
         assert_eq!(erase(&world, phone.user.id).await, Outcome::Unfinished);
         let erasure = Erasure { tenant_id: world.tenant_id, user_id: phone.user.id };
-        assert_eq!(world.other.unfinished_erasures(9).await, Ok(vec![erasure]));
+        assert_eq!(world.other.unfinished_erasures(None, 9).await, Ok(vec![erasure]));
         blank(&world, phone.user.id, 100).await;
         assert_eq!(erase(&world, phone.user.id).await, Outcome::NotFound);
         assert_eq!(world.store.challenge(pending).await.unwrap().unwrap().erased_at, Some(NOW));
@@ -209,12 +209,18 @@ async fn no_approve_commits_after_an_erasure_has_returned() {
     for world in World::each().await {
         let world = Arc::new(world);
         let mut approved = 0;
-        for round in 0..40 {
+        for round in 0..rounds(40, 1_500) {
             let phone = world.phone(&format!("ada-{round}")).await;
             let challenge = world.challenge(&[&phone]).await;
             let answer = world.answer(&phone, challenge, APPROVE);
             let node = Arc::clone(&world);
-            let approve = tokio::spawn(async move { node.store.decide_challenge(answer).await.unwrap() });
+            let lease = world.claim_of(PushChannel::Fcm, NOW, 100);
+            let approve = tokio::spawn(async move {
+                let (leased, outcome) =
+                    tokio::join!(node.store.claim_notifications(lease), node.store.decide_challenge(answer));
+                leased.unwrap();
+                outcome.unwrap()
+            });
             let stamp = world.stamp(world.client);
             assert_eq!(world.other.erase_user(stamp, phone.user.id).await, Ok(Outcome::Begun));
             let status = || async { world.store.challenge(challenge).await.unwrap().unwrap().status };
@@ -222,6 +228,7 @@ async fn no_approve_commits_after_an_erasure_has_returned() {
             let outcome = approve.await.unwrap();
             assert_eq!(status().await, at_return, "{outcome:?} after the erasure had returned");
             assert_eq!(matches!(outcome, DecideOutcome::Won { .. }), at_return == ChallengeStatus::Approved);
+            assert_eq!(world.database.number("SELECT count(*) FROM notifications").await, 0, "a push is leased");
             approved += usize::from(at_return == ChallengeStatus::Approved);
         }
         assert_eq!(world.count(EventKind::ChallengeApproved).await, approved);
