@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 scripts/ensure-build-tools.sh
 cargo test --locked --workspace --no-run --test it
 COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
-    cargo test --locked --workspace --test it -- proof:: nodes:: barrier:: indistinguishable:: --nocapture --test-threads=1
+    cargo test --locked --workspace --test it -- proof:: nodes:: audit::tampering barrier:: indistinguishable:: --nocapture --test-threads=1
 # The same barriers one layer below, where also the leases of pushes can be seen.
 COUNTERSIGN_PROOF=full scripts/with-postgres.sh \
     cargo test --locked -p countersign-store --test contract -- has_returned all_were_revoked --test-threads=1
