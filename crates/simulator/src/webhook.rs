@@ -153,11 +153,11 @@ fn judge(
     if headers.get("content-type").and_then(|value| value.to_str().ok()) != Some("application/json") {
         return Err((415, "content_type"));
     }
-    if !message.id.as_deref().is_some_and(|id| !id.is_empty() && !id.contains('.')) {
+    if message.id.as_deref().is_none_or(|id| id.is_empty() || id.contains('.')) {
         return Err((400, "webhook_id"));
     }
     let timestamp = message.timestamp.as_deref().and_then(|text| text.parse::<i64>().ok());
-    if !timestamp.is_some_and(|at| at.abs_diff(now) <= TOLERANCE_SECONDS.unsigned_abs()) {
+    if timestamp.is_none_or(|at| at.abs_diff(now) > TOLERANCE_SECONDS.unsigned_abs()) {
         return Err((400, "webhook_timestamp"));
     }
     let is_signature = |part: &str| part.starts_with("v1,") || part.starts_with("v1a,");
@@ -165,7 +165,8 @@ fn judge(
         return Err((400, "webhook_signature"));
     }
     let body: Value = serde_json::from_slice(body).map_err(|_| (400, "body"))?;
-    let has_form = body["type"].is_string() && body["timestamp"].is_string() && body["data"].is_object();
+    let is_text = |name| body.get(name).is_some_and(Value::is_string);
+    let has_form = is_text("type") && is_text("timestamp") && body.get("data").is_some_and(Value::is_object);
     if has_form { Ok(()) } else { Err((400, "body")) }
 }
 
