@@ -139,7 +139,7 @@ impl Stage {
     async fn approved(&self, ids: &[ChallengeId]) -> usize {
         let mut approved = 0;
         for id in ids {
-            let record = self.app.store.challenge(*id).await.unwrap().unwrap();
+            let record = self.app.store.challenge(self.tenant_id, *id).await.unwrap().unwrap();
             approved += usize::from(record.status == ChallengeStatus::Approved);
         }
         approved

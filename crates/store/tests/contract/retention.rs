@@ -34,13 +34,13 @@ async fn an_ended_challenge_goes_with_its_deliveries_and_is_then_unknown() {
         // Not before its time.
         let none = Forgotten { count: 0, last: None };
         assert_eq!(world.store.forget_challenges(portion(NOW, 100)).await, Ok(none));
-        assert!(world.store.challenge(id).await.unwrap().is_some());
+        assert!(world.store.challenge(world.tenant_id, id).await.unwrap().is_some());
 
         assert_eq!(
             world.store.forget_challenges(portion(AFTER, 100)).await,
             Ok(Forgotten { count: 1, last: Some(id) })
         );
-        assert_eq!(world.other.challenge(id).await, Ok(None));
+        assert_eq!(world.other.challenge(world.tenant_id, id).await, Ok(None));
         assert_eq!(world.other.recorded_response(id).await, Ok(None));
         assert_eq!(world.store.deliveries(world.tenant_id, id).await, Ok(vec![]));
         assert_eq!(world.database.number("SELECT count(*) FROM deliveries").await, 0);
@@ -65,7 +65,7 @@ async fn what_still_waits_is_never_deleted_however_old() {
             world.store.forget_challenges(portion(far, 100)).await,
             Ok(Forgotten { count: 1, last: Some(ended) })
         );
-        assert!(world.store.challenge(waiting).await.unwrap().is_some());
+        assert!(world.store.challenge(world.tenant_id, waiting).await.unwrap().is_some());
         // The phone's own invitation was completed at once; the other one is claimed.
         assert_eq!(world.store.forget_enrollments(portion(far, 100)).await.map(|forgotten| forgotten.count), Ok(1));
         assert!(world.store.enrollment(world.tenant_id, invitation.id).await.unwrap().is_some());
@@ -87,7 +87,7 @@ async fn portions_go_on_where_the_one_before_stopped_and_on_two_nodes_delete_onc
         ids.sort_by_key(|id| id.as_uuid());
         let first = world.store.forget_challenges(portion(AFTER, 3)).await.unwrap();
         assert_eq!(first, Forgotten { count: 3, last: Some(ids[2]) });
-        assert!(world.store.challenge(ids[3]).await.unwrap().is_some());
+        assert!(world.store.challenge(world.tenant_id, ids[3]).await.unwrap().is_some());
         let next = Forget { after: first.last, ..portion(AFTER, 3) };
         let (one, other) = tokio::join!(world.store.forget_challenges(next), world.other.forget_challenges(next));
         let (one, other) = (one.unwrap(), other.unwrap());
@@ -132,12 +132,12 @@ async fn an_organisation_forgets_its_own_before_others_do() {
             world.store.forget_enrollments(of_enrollments(neighbour)).await.map(|forgotten| forgotten.count),
             Ok(0)
         );
-        assert!(world.store.challenge(id).await.unwrap().is_some());
+        assert!(world.store.challenge(world.tenant_id, id).await.unwrap().is_some());
         let forgotten = Forgotten { count: 1, last: Some(id) };
         assert_eq!(world.store.forget_challenges(of(world.tenant_id)).await, Ok(forgotten));
         let enrollments = world.store.forget_enrollments(of_enrollments(world.tenant_id)).await;
         assert_eq!(enrollments.map(|forgotten| forgotten.count), Ok(1));
-        assert_eq!(world.other.challenge(id).await, Ok(None));
+        assert_eq!(world.other.challenge(world.tenant_id, id).await, Ok(None));
         assert_eq!(world.database.number("SELECT count(*) FROM deliveries").await, 0);
     }
 }
