@@ -39,7 +39,7 @@ def ours(server: Server, file: Path, *arguments: str) -> dict:
         return {"good": False, "refused": True}
     report = json.loads(done.stdout)
     faults = sorted(finding["fault"] for finding in report["findings"])
-    return {"good": report["good"], "events": report["events"], **report["decisions"], "faults": faults}
+    return {"good": report["good"], "events": report["events"], "from": report["from"], **report["decisions"], "faults": faults}
 
 
 def theirs(file: Path, *arguments: str) -> dict:
@@ -102,6 +102,24 @@ def main() -> None:
             if mine["good"] or yours["good"] or not agree:
                 CHECKS.that(f"spoilt export {number} is noticed by both alike", False, (mine, yours))
         CHECKS.that(f"{SPOILT} spoilt exports are noticed by both alike", True)
+
+        bare = folder / "bare.jsonl"
+        server.command("audit", "export", "--output", str(bare))
+        for further, is_good in (((), False), (("--without-evidence",), True)):
+            mine, yours = ours(server, bare, *arguments, *further), theirs(bare, *arguments, *further)
+            CHECKS.equal("an export without evidence is told to be one by both, unless that is meant",
+                         (mine, mine["good"], mine["unexamined"]), (yours, is_good, 3))
+        header = json.loads(lines[0])
+        for name, value in (("has_evidence", False), ("kept_since", "2100-01-01T00:00:00Z"), ("issuer", "https://x")):
+            part.write_text("\n".join([json.dumps({**header, name: value}), *lines[1:]]) + "\n", encoding="utf-8")
+            both = ours(server, part, *arguments), theirs(part, *arguments)
+            CHECKS.that(f"nobody but the log key says what {name} is", all("keys" in one["faults"] for one in both), both)
+        later = folder / "later.jsonl"
+        server.command("audit", "export", "--evidence", "--from", "3", "--output", str(later))
+        for further, is_good in (((), False), (("--from", "3"), True)):
+            mine, yours = ours(server, later, "--vkey", key, *further), theirs(later, "--vkey", key, *further)
+            CHECKS.equal("a part of the log is told to be one by both, unless that is meant", (mine, mine["good"]),
+                         (yours, is_good))
 
         # An older log that claims to be this one: what was kept elsewhere is longer.
         newest = folder / "new.checkpoint"

@@ -1,14 +1,16 @@
 """Verifies an audit export of countersign: written from docs/audit.md and docs/protocol.md, section 6.4, alone.
 
-Usage: audit_verify.py EXPORT [--vkey KEY] [--checkpoint FILE]...
+Usage: audit_verify.py EXPORT [--vkey KEY] [--checkpoint FILE]... [--without-evidence] [--from POSITION]
 
-Prints one JSON object, `{"good", "events", "verified", "erased", "deleted", "faults"}`, each fault by its word of
-docs/audit.md, sorted; ends with status 1 if there is one. Nothing of countersign is used.
+Prints one JSON object, `{"good", "events", "from", "verified", "erased", "deleted", "unexamined", "faults"}`, each fault
+by its word of docs/audit.md, sorted; ends with status 1 if there is one, or if more is left out than is meant. Nothing of
+countersign is used.
 """
 
 import argparse
 import base64
 import binascii
+import copy
 import hashlib
 import json
 import sys
@@ -22,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 SKEW_SECONDS = 60
+LONGEST_LIFE_SECONDS = 600
+LATE_SECONDS = 300
 TYPES = {
     "challenge": "countersign-challenge+jwt",
     "response": "countersign-response+jwt",
@@ -96,6 +100,14 @@ class LogKey:
         if data[:1] != b"\x01" or self.key_id.hex() != key_id:
             raise Wrong("not a verifier key")
         self.key = Ed25519PublicKey.from_public_bytes(data[1:])
+
+    def of_same_log(self, origin: str) -> "LogKey":
+        """This key under the name of another origin of the same log."""
+        if origin.rpartition("/audit/")[2] != self.name.rpartition("/audit/")[2]:
+            raise Wrong("of another log")
+        key = copy.copy(self)
+        key.name, key.key_id = origin, sha256(origin.encode() + b"\n\x01" + self.key.public_bytes_raw())[:4]
+        return key
 
     def open(self, note: str) -> str:
         """The text of a note that this key has signed."""
@@ -191,6 +203,15 @@ def prove(evidence: dict, jwks: dict) -> tuple[dict, dict, dict]:
     return challenge, response, binding
 
 
+def made_at(uuid: str) -> float:
+    """When a UUIDv7 was made: its first 48 bits are unix milliseconds."""
+    return int(uuid.replace("-", "")[:12], 16) / 1000
+
+
+def moment(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
 def seconds(time: str) -> int:
     return int(datetime.fromisoformat(time).timestamp())
 
@@ -234,26 +255,31 @@ BROKEN = (Wrong, InvalidSignature, binascii.Error, KeyError, TypeError, ValueErr
 
 class Export:
     def __init__(self, header: dict, trusted: str | None, older: list[str]) -> None:
-        if header["countersign_audit_export"] != 1 or trusted not in (None, header["log_key"]):
-            raise Wrong("not an export, or of another log")
         self.header, self.key = header, LogKey(header["log_key"])
+        name = self.key.name
+        if header["countersign_audit_export"] != 1 or not name.endswith("/audit/" + header["tenant_id"]):
+            raise Wrong("not an export")
+        if trusted and LogKey(trusted).of_same_log(name).key_id != self.key.key_id:
+            raise Wrong("of another log")
         self.position = header["from"] - 1
         self.tree = Tree(self.position, [base64.b64decode(root) for root in header["before"]])
         self.faults: list[str] = []
-        self.counts = {"events": 0, "verified": 0, "erased": 0, "deleted": 0}
-        self.older = dict(self.key.checkpoint(note) for note in older)
+        self.counts = {"events": 0, "from": header["from"], "verified": 0, "erased": 0, "deleted": 0, "unexamined": 0}
+        self.older = dict(self.key.of_same_log(note.split("\n")[0]).checkpoint(note) for note in older)
         self.is_closed = False
         self.asked: dict[str, str | None] = {}
         self.early: dict[str, str | None] = {}
         self.ended: set[str] = set()
         self.bindings: dict[str, list[str | None]] = {}
         self.bound: list[tuple[str, str]] = []
-        self.said_erased: set[str] = set()
-        self.erased: set[str] = set()
+        self.newest = float("-inf")
+        self.said_erased: dict[str, tuple[int, float]] = {}
+        self.erased: dict[str, tuple[int, float]] = {}
         try:
-            wanted = f"{self.key.name}\njwks\n{b64u(sha256(canonical(header['jwks'])))}\n"
-            if self.key.open(header["jwks_note"]) != wanted:
-                raise Wrong("the keys")
+            signed = {name: value for name, value in header.items() if name != "header_note"}
+            wanted = f"{self.key.name}\nexport\n{b64u(sha256(canonical(signed)))}\n"
+            if self.key.open(header["header_note"]) != wanted:
+                raise Wrong("the header")
         except BROKEN:
             self.faults.append("keys")
         self.look_back()
@@ -284,8 +310,15 @@ class Export:
         if event["position"] != self.position:
             self.faults.append("position")
         self.follow(event, value.get("evidence"))
-        if event["type"] in ENDS[:2] and self.header["has_evidence"]:
-            self.decision(event, value.get("evidence"), value.get("without_evidence"))
+        if event["type"] in ENDS[:2]:
+            if self.header["has_evidence"]:
+                self.decision(event, value.get("evidence"), value.get("without_evidence"))
+            else:
+                self.counts["unexamined"] += 1
+        at = moment(event["created_at"])
+        self.newest = max(self.newest, at)
+        if event["type"] == "user.erased":
+            self.erased.setdefault(event["user_id"], (event["position"], at))
 
     def follow(self, event: dict, evidence: dict | None) -> None:
         kind, data, challenge = event["type"], event["data"], event.get("challenge_id")
@@ -295,8 +328,6 @@ class Export:
             self.end(challenge, digest(evidence["challenge"]) if evidence else None)
         elif kind in ("device.added", "device.key_changed"):
             self.bindings.setdefault(event["device_id"], []).append(data.get("binding_sha256"))
-        elif kind == "user.erased":
-            self.erased.add(event["user_id"])
 
     def ask(self, challenge: str, text: str | None) -> None:
         if challenge in self.early:
@@ -321,10 +352,8 @@ class Export:
             self.faults.append("contradiction")
 
     def decision(self, event: dict, evidence: dict | None, absence: str | None) -> None:
-        if evidence is None and absence in ("erased", "deleted"):
+        if evidence is None and self.may_be_absent(event, absence):
             self.counts[absence] += 1
-            if absence == "erased":
-                self.said_erased.add(event["user_id"])
             return
         if evidence is None or absence is not None:
             self.faults.append("evidence_missing")
@@ -342,6 +371,23 @@ class Export:
         self.counts["verified"] += 1
         self.bound.append((event["device_id"], digest(evidence["binding"])))
 
+    def may_be_absent(self, event: dict, absence: str | None) -> bool:
+        made, at = made_at(event["challenge_id"]), moment(event["created_at"])
+        if not made - SKEW_SECONDS <= at <= made + LONGEST_LIFE_SECONDS + SKEW_SECONDS:
+            return False
+        if at + LATE_SECONDS < self.newest:
+            return False
+        if absence == "deleted":
+            return "kept_since" in self.header and made < moment(self.header["kept_since"])
+        if absence == "erased":
+            self.said_erased[event["user_id"]] = (event["position"], at)
+            return True
+        return False
+
+    def was_erased(self, user: str, position: int, at: float) -> bool:
+        place, time = self.erased.get(user, (0, float("-inf")))
+        return place > position or time + SKEW_SECONDS >= at
+
     def close(self, note: str) -> None:
         self.is_closed = True
         try:
@@ -352,7 +398,8 @@ class Export:
         if (size, root) != (self.position, self.tree.root()):
             self.faults.append("tree")
 
-    def finish(self) -> dict:
+    def finish(self, without_evidence: bool, begins_at: int) -> dict:
+        is_meant = self.counts["from"] == begins_at and (without_evidence or not self.counts["unexamined"])
         if not self.is_closed:
             self.faults.append("broken_off")
         self.faults += ["older_checkpoint"] * len(self.older)
@@ -362,8 +409,9 @@ class Export:
             known = self.bindings.get(device)
             if not (self.header["from"] > 1 if known is None else None in known or binding in known):
                 self.faults.append("unknown_binding")
-        self.faults += ["erased_without_event"] * len(self.said_erased - self.erased)
-        return {"good": not self.faults, **self.counts, "faults": sorted(self.faults)}
+        self.faults += ["erased_without_event" for user, said in self.said_erased.items()
+                        if not self.was_erased(user, *said)]
+        return {"good": not self.faults and is_meant, **self.counts, "faults": sorted(self.faults)}
 
 
 def main() -> int:
@@ -371,13 +419,15 @@ def main() -> int:
     parser.add_argument("export", type=Path)
     parser.add_argument("--vkey")
     parser.add_argument("--checkpoint", type=Path, action="append", default=[])
+    parser.add_argument("--without-evidence", action="store_true")
+    parser.add_argument("--from", type=int, default=1, dest="begins_at")
     arguments = parser.parse_args()
     with arguments.export.open(encoding="utf-8", newline="\n") as lines:
         older = [path.read_text(encoding="utf-8") for path in arguments.checkpoint]
         export = Export(json.loads(next(lines)), arguments.vkey, older)
         for line in lines:
             export.line(line)
-    report = export.finish()
+    report = export.finish(arguments.without_evidence, arguments.begins_at)
     print(json.dumps(report))
     return 0 if report["good"] else 1
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::merkle::Hash;
-use crate::{evidence::Evidence, ids::TenantId, jose::Jwks};
+use crate::{evidence::Evidence, ids::TenantId, jose::Jwks, timestamp::Timestamp};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -24,14 +24,17 @@ pub struct Header {
     pub log_key: String,
     /// The server's public keys, which verify challenges and bindings.
     pub jwks: Jwks,
-    /// A note that the log key has signed over the digest of `jwks` (see [`keys_text`]).
-    pub jwks_note: String,
     /// The position of the first event.
     pub from: u64,
     /// The roots of the perfect subtrees over all events before `from`, from the left.
     pub before: Vec<Hash>,
     /// Whether decisions come with their evidence.
     pub has_evidence: bool,
+    /// Challenges that were made before this time may have been deleted; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_since: Option<Timestamp>,
+    /// A note that the log key has signed over the digest of all else in this line (see [`header_text`]).
+    pub header_note: String,
 }
 
 /// A line with an event.
@@ -66,8 +69,10 @@ pub struct Footer {
     pub checkpoint: String,
 }
 
-/// What the log key signs about the server's public keys: no checkpoint, because the second line is no number.
-pub fn keys_text(origin: &str, jwks: &Value) -> Option<String> {
-    let digest = crate::jose::sha256(super::canonical(jwks).ok()?);
-    Some(format!("{origin}\njwks\n{digest}\n"))
+/// What the log key signs about a header: no checkpoint, because the second line is no number.
+pub fn header_text(origin: &str, header: &Value) -> Option<String> {
+    let mut header = header.clone();
+    header.as_object_mut()?.remove("header_note");
+    let digest = crate::jose::sha256(super::canonical(&header).ok()?);
+    Some(format!("{origin}\nexport\n{digest}\n"))
 }

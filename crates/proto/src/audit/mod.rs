@@ -5,6 +5,7 @@
 //! verifier from). This module never looks anything up and never believes what no signature carries.
 //! To add a check on events: a method of [`verify::Verifier`], its word in [`verify::Fault`], its row in docs/audit.md.
 
+mod absence;
 mod canonical;
 mod decisions;
 pub mod export;

@@ -13,6 +13,8 @@ use crate::jose;
 
 /// The signature type of Ed25519 in a signed note.
 const ED25519_TYPE: u8 = 1;
+/// Between the server's address and the tenant's id in an origin.
+const AUDIT_PATH: &str = "/audit/";
 /// Bytes of a note that are read at all.
 const MAX_BYTES: usize = 64 * 1024;
 
@@ -47,6 +49,15 @@ impl VerifierKey {
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         Self { name: name.to_owned(), public: self.public }
+    }
+
+    /// The same key under another origin of the same log: a server that moves to another public URL goes on with it, and
+    /// what was kept from before is still good. `None`: the origin is of another log.
+    #[must_use]
+    pub fn of_same_log(&self, origin: &str) -> Option<Self> {
+        let (_, ours) = self.name.rsplit_once(AUDIT_PATH).unwrap_or(("", &self.name));
+        let (_, other) = origin.rsplit_once(AUDIT_PATH).unwrap_or(("", origin));
+        (ours == other && is_name(origin)).then(|| self.named(origin))
     }
 
     fn id(&self) -> [u8; 4] {

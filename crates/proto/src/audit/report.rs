@@ -100,6 +100,10 @@ pub struct Report {
     pub erased: u64,
     /// Decisions whose evidence is no longer kept.
     pub deleted: u64,
+    /// Decisions that came without evidence because none was exported: nothing says that they hold.
+    pub unexamined: u64,
+    /// The position of the first event; what was before it is not here.
+    pub from: u64,
     /// The signed head that the events lead to.
     pub checkpoint: Option<(u64, Hash)>,
     /// Everything that is wrong.
@@ -107,8 +111,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong with what is here.
     pub fn is_good(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// Whether the whole log was here, with all that proves it.
+    pub fn is_complete(&self) -> bool {
+        self.from == 1 && self.unexamined == 0
     }
 }

@@ -7,15 +7,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
+    absence::Absences,
     decisions::{ENDS, compare, is_decision, word},
-    export::{Absence, Entry, Footer, Header, VERSION, keys_text},
+    export::{Absence, Entry, Footer, Header, VERSION, header_text},
     merkle::{Frontier, Hash},
-    note::{Checkpoint, NoteError, VerifierKey, open_note},
+    note::{Checkpoint, NoteError, VerifierKey, open_note, origin_of_note},
 };
 use crate::{
     api::events::Event,
     evidence::{self, Evidence},
-    ids::{ChallengeId, DeviceId, UserId},
+    ids::{ChallengeId, DeviceId},
     jose, json,
 };
 
@@ -51,9 +52,7 @@ pub struct Verifier {
     bindings: HashMap<DeviceId, Option<Vec<String>>>,
     /// Decisions under a binding that the log had not told of by then: position, device, digest.
     unbound: Vec<(u64, DeviceId, String)>,
-    /// Whose evidence is said to be erased, and where first.
-    said_erased: HashMap<UserId, u64>,
-    erased: HashSet<UserId>,
+    absences: Absences,
     is_closed: bool,
     report: Report,
 }
@@ -71,20 +70,24 @@ impl Verifier {
             return Err(NotAnExport::Header);
         }
         let key: VerifierKey = header.log_key.parse().map_err(|_| NotAnExport::Key)?;
-        if trusted.is_some_and(|trusted| *trusted != key) {
+        if trusted.is_some_and(|trusted| trusted.of_same_log(key.name()).as_ref() != Some(&key)) {
             return Err(NotAnExport::Key);
+        }
+        if !key.name().ends_with(&format!("/audit/{}", header.tenant_id)) {
+            return Err(NotAnExport::Header);
         }
         let first = header.from.checked_sub(1).ok_or(NotAnExport::Header)?;
         let tree = Frontier::new(first, header.before.clone()).ok_or(NotAnExport::Header)?;
-        let mut report = Report::default();
+        let mut report = Report { from: header.from, ..Report::default() };
         let known = read_older(older, &key, first, &mut report)?;
-        let jwks = value.get("jwks").and_then(|jwks| keys_text(key.name(), jwks));
-        if jwks.is_none() || open_note(&header.jwks_note, &key).ok() != jwks.as_deref() {
-            let detail = "the server's public keys are not signed by the log key".to_owned();
+        let signed = header_text(key.name(), &value);
+        if signed.is_none() || open_note(&header.header_note, &key).ok() != signed.as_deref() {
+            let detail = "the header, with the server's public keys, is not signed by the log key".to_owned();
             report.findings.push(Finding { position: None, fault: Fault::Keys, detail });
         }
         let mut verifier = Self {
             key,
+            absences: Absences::new(header.kept_since),
             header,
             tree,
             older: known,
@@ -93,8 +96,6 @@ impl Verifier {
             ended: HashSet::new(),
             bindings: HashMap::new(),
             unbound: Vec::new(),
-            said_erased: HashMap::new(),
-            erased: HashSet::new(),
             is_closed: false,
             report,
         };
@@ -138,9 +139,14 @@ impl Verifier {
             self.find(Some(place), Fault::Position, &format!("the event says {}", event.position));
         }
         self.follow(&event, entry);
-        if is_decision(&event) && self.header.has_evidence {
-            self.decision(&event, entry);
+        if is_decision(&event) {
+            if self.header.has_evidence {
+                self.decision(&event, entry);
+            } else {
+                self.report.unexamined += 1;
+            }
         }
+        self.absences.follow(&event);
     }
 
     /// The end: what came of it.
@@ -167,10 +173,8 @@ impl Verifier {
                 self.find(Some(position), Fault::UnknownBinding, &format!("device {device}"));
             }
         }
-        for (user, position) in std::mem::take(&mut self.said_erased) {
-            if !self.erased.contains(&user) {
-                self.find(Some(position), Fault::ErasedWithoutEvent, &format!("user {user}"));
-            }
+        for (position, user) in self.absences.unfounded() {
+            self.find(Some(position), Fault::ErasedWithoutEvent, &format!("user {user}"));
         }
         self.report.findings.sort_by_key(|finding| (finding.position, finding.fault));
         self.report
@@ -212,13 +216,13 @@ impl Verifier {
     /// What the log says of challenges, bindings and persons, to compare with what comes.
     fn follow(&mut self, event: &Event, entry: &Entry) {
         let digest = |name: &str| word(event, name).map(str::to_owned);
-        match (event.kind.as_str(), event.challenge_id, event.device_id, event.user_id) {
-            ("challenge.created", Some(id), ..) => self.ask(event.position, id, digest("challenge_sha256")),
-            (kind, Some(id), ..) if ENDS.contains(&kind) => {
+        match (event.kind.as_str(), event.challenge_id, event.device_id) {
+            ("challenge.created", Some(id), _) => self.ask(event.position, id, digest("challenge_sha256")),
+            (kind, Some(id), _) if ENDS.contains(&kind) => {
                 let challenge = entry.evidence.as_ref().map(|evidence| jose::sha256(&evidence.challenge));
                 self.end(event.position, id, challenge);
             }
-            ("device.added" | "device.key_changed", _, Some(id), _) => {
+            ("device.added" | "device.key_changed", _, Some(id)) => {
                 let known = self.bindings.entry(id).or_insert_with(|| Some(Vec::new()));
                 match (digest("binding_sha256"), known.as_mut()) {
                     (Some(binding), Some(known)) => known.push(binding),
@@ -226,7 +230,6 @@ impl Verifier {
                     (Some(_), None) => {}
                 }
             }
-            ("user.erased", _, _, Some(id)) => _ = self.erased.insert(id),
             _ => {}
         }
     }
@@ -265,13 +268,11 @@ impl Verifier {
                 Ok(()) => self.report.verified += 1,
                 Err((fault, why)) => self.find(position, fault, &format!("challenge {id}: {why}")),
             },
-            (None, Some(Absence::Deleted)) => self.report.deleted += 1,
-            (None, Some(Absence::Erased)) => {
-                self.report.erased += 1;
-                if let Some(user) = event.user_id {
-                    self.said_erased.entry(user).or_insert(event.position);
-                }
-            }
+            (None, Some(absence)) => match self.absences.judge(event, absence) {
+                Ok(()) if absence == Absence::Deleted => self.report.deleted += 1,
+                Ok(()) => self.report.erased += 1,
+                Err(why) => self.find(position, Fault::EvidenceMissing, &format!("challenge {id}: {why}")),
+            },
             _ => self.find(position, Fault::EvidenceMissing, &format!("challenge {id}")),
         }
     }
@@ -303,7 +304,10 @@ fn read_older(
 ) -> Result<BTreeMap<u64, Hash>, NotAnExport> {
     let mut known = BTreeMap::new();
     for note in notes {
-        let checkpoint = Checkpoint::open(note, key).map_err(NotAnExport::Older)?;
+        // Also one from when the server had another public URL.
+        let key = origin_of_note(note).and_then(|origin| key.of_same_log(origin));
+        let checkpoint = key.ok_or(NoteError::Signature).and_then(|key| Checkpoint::open(note, &key));
+        let checkpoint = checkpoint.map_err(NotAnExport::Older)?;
         let size = checkpoint.size;
         let detail = if size < first {
             format!("of size {size}, before the first event of this export")

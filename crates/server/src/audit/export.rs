@@ -18,10 +18,13 @@ use countersign_proto::{
 };
 
 use super::{Audit, AuditError, Head, csv, shown};
+use crate::config;
 
 /// Events in one portion: with their evidence at most some megabytes.
 const PORTION: u32 = 100;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// An export may take its time, and what grows old meanwhile is deleted meanwhile.
+const DELETES_MEANWHILE_SECONDS: i64 = 60 * 60;
 
 /// How an export is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +62,8 @@ pub struct Export {
     size: u64,
     note: String,
     next: u64,
-    /// Challenges from before this time may have been deleted.
-    kept_since: Timestamp,
+    /// Challenges from before this time may have been deleted; `None`: none is.
+    kept_since: Option<Timestamp>,
     stage: Stage,
 }
 
@@ -93,8 +96,10 @@ impl Export {
         let details = audit.store.tenant_details(tenant_id).await?;
         let own = details.and_then(|details| details.settings.retention.challenge_days);
         let days = [Some(audit.retention.challenge_days), own].into_iter().flatten().filter(|days| *days > 0).min();
-        let kept_since =
-            days.map_or(Timestamp::from_seconds(0), |days| now.plus_seconds(-i64::from(days) * DAY_SECONDS));
+        // No shorter than it can be set, whatever the row says. Whole seconds, as they are written.
+        let days = days.map(|days| days.max(config::Retention::LEAST_DAYS));
+        let kept_since = days
+            .map(|days| now.plus_seconds(DELETES_MEANWHILE_SECONDS - i64::from(days) * DAY_SECONDS).floor_to_second());
         Ok(Self {
             audit: Arc::clone(audit),
             tenant_id,
@@ -144,22 +149,25 @@ impl Export {
     pub(super) async fn header(&self) -> Result<Header, AuditError> {
         let audit = &self.audit;
         let jwks = audit.keys.jwks();
-        let note = serde_json::to_value(&jwks).ok().and_then(|jwks| audit.keys_note(&self.origin, &jwks));
         let before: Vec<Hash> = match self.options.from {
             1 => Vec::new(),
             from => audit.peaks(self.tenant_id, from.saturating_sub(1)).await?,
         };
-        Ok(Header {
+        let mut header = Header {
             countersign_audit_export: VERSION,
             issuer: audit.keys.issuer().to_owned(),
             tenant_id: self.tenant_id,
             log_key: audit.key.verifier(&self.origin).to_string(),
             jwks,
-            jwks_note: note.ok_or_else(|| audit.distrust(self.tenant_id, "audit_keys"))?,
             from: self.options.from,
             before,
             has_evidence: self.options.has_evidence,
-        })
+            kept_since: self.kept_since,
+            header_note: String::new(),
+        };
+        let note = serde_json::to_value(&header).ok().and_then(|header| audit.header_note(&self.origin, &header));
+        header.header_note = note.ok_or_else(|| audit.distrust(self.tenant_id, "audit_header"))?;
+        Ok(header)
     }
 
     /// The next events, oldest first; none after the last one.
@@ -209,7 +217,7 @@ impl Export {
         match kept {
             Some(KeptDecision { erased_at: Some(_), .. }) => Err(Absence::Erased),
             Some(kept) => kept.evidence.clone().ok_or(Absence::Missing),
-            None if id.made_at() < self.kept_since => Err(Absence::Deleted),
+            None if self.kept_since.is_some_and(|since| id.made_at() < since) => Err(Absence::Deleted),
             None => Err(Absence::Missing),
         }
     }

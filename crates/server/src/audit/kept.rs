@@ -124,7 +124,8 @@ impl Audit {
         let last = page.last().copied().filter(|_| page.len() >= LOOKED_AROUND as usize);
         let mut next: BTreeSet<_> = page.into_iter().collect();
         // Also those that the database does not know any more.
-        let (from, to) = (after.map_or(Bound::Unbounded, Bound::Excluded), last.map_or(Bound::Unbounded, Bound::Included));
+        let (from, to) =
+            (after.map_or(Bound::Unbounded, Bound::Excluded), last.map_or(Bound::Unbounded, Bound::Included));
         next.extend(lock(&self.seen).range((from, to)).map(|(id, _)| *id));
         *lock(&self.looked_at) = last;
         Ok(next)

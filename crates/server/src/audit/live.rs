@@ -2,7 +2,8 @@
 //! change a decision or its record, against what the log says.
 //!
 //! Changes nothing but positions, and believes nothing: a head that is not signed is a finding, and the rest is looked
-//! through all the same. Rows that change while it runs are looked for in what the log has got meanwhile. To compare one
+//! through all the same. The log goes on while it runs: a row that is doubted is looked at again with what the log says
+//! by then, and only what is still doubted counts. That an event merely names the row explains nothing. To compare one
 //! more table: its rows in core's `ports/audit.rs`, what the log says of it in `follow`, its comparison here.
 
 mod rows;
@@ -29,6 +30,7 @@ use countersign_proto::{
 use super::{
     Audit, AuditError, Head,
     export::{Export, Format, Options, unsigned_head},
+    shown,
 };
 use crate::decisions::Decisions;
 
@@ -36,8 +38,13 @@ use crate::decisions::Decisions;
 const PORTION: u32 = 200;
 /// What two nodes' clocks may differ by.
 const MOMENT_SECONDS: i64 = 2;
-/// Events that may still come while the rows are read.
+/// Events in one portion of what came since.
 const NEWS: u32 = 1_000;
+/// Looks at a row that is doubted: one that changed between the log and the look agrees at the next.
+const LOOKS: usize = 3;
+/// A server that runs seals within a second: more than this between the first event that is not sealed and the last one
+/// is no accident.
+const UNSEALED_SECONDS: i64 = 60;
 
 /// Looks through an organisation's database. `older` are checkpoints that were kept elsewhere.
 ///
@@ -88,12 +95,16 @@ async fn look_through(
     let mut suspicions = Vec::new();
     log.compare_challenges(audit, decisions, tenant_id, now, &mut suspicions).await?;
     log.compare_devices(audit, tenant_id, &mut suspicions).await?;
-    let news = news(audit, tenant_id, head.checkpoint.size, &mut findings).await?;
-    let is_old = |suspicion: &Suspicion| {
-        !suspicion.about.challenge.is_some_and(|id| news.challenges.contains(&id))
-            && !suspicion.about.device.is_some_and(|id| news.devices.contains(&id))
-    };
-    findings.extend(suspicions.into_iter().filter(is_old).map(|found| finding(Fault::Row, found.detail)));
+    let mut news = News { after: i64::try_from(head.checkpoint.size).unwrap_or(i64::MAX), unsealed: Vec::new() };
+    for _ in 0..LOOKS {
+        news.follow(audit, tenant_id, &mut log, &mut findings).await?;
+        if suspicions.is_empty() {
+            break;
+        }
+        suspicions = log.look_again(audit, decisions, tenant_id, now, suspicions).await?;
+    }
+    news.judge(audit, tenant_id, &mut findings).await?;
+    findings.extend(suspicions.into_iter().map(|found| finding(Fault::Row, found.detail)));
     let mut report = verifier.finish();
     report.findings.extend(findings);
     Ok(report)
@@ -234,39 +245,80 @@ async fn read_log(
     Ok(verifier)
 }
 
-/// Challenges and devices that something has happened to since the head; and events where there should be none.
-async fn news(audit: &Audit, tenant_id: TenantId, size: u64, findings: &mut Vec<Finding>) -> Result<News, AuditError> {
-    audit.store.position_events(tenant_id, NEWS).await?;
-    let positioned = audit.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
-    let after = i64::try_from(size).unwrap_or(i64::MAX);
-    let events = match audit.store.events(tenant_id, after, NEWS).await {
-        Ok(events) => events,
-        Err(StoreError::Corrupt { table, column, row }) => {
-            findings.push(finding(Fault::Row, format!("{table} {row}: {column} cannot be read")));
-            Vec::new()
-        }
-        Err(error) => return Err(error.into()),
-    };
-    for (event, position) in events.iter().zip(after.saturating_add(1)..) {
-        if event.position != position {
-            let detail = format!("event {} where {position} should be", event.position);
-            findings.push(Finding { position: Some(position.unsigned_abs()), fault: Fault::Position, detail });
-            break;
-        }
-    }
-    let last = events.last().map_or(after, |event| event.position);
-    if positioned < after || (positioned > last && events.len() < NEWS as usize) {
-        findings.push(finding(Fault::Position, format!("audit_heads says {positioned}, the last event is {last}")));
-    }
-    Ok(News {
-        challenges: events.iter().filter_map(|event| event.subjects.challenge_id).collect(),
-        devices: events.iter().filter_map(|event| event.subjects.device_id).collect(),
-    })
+/// What the log got since its head was read.
+struct News {
+    /// The position up to which it was followed.
+    after: i64,
+    /// Positions and times, for whether they are sealed.
+    unsealed: Vec<(i64, Timestamp)>,
 }
 
-struct News {
-    challenges: HashSet<ChallengeId>,
-    devices: HashSet<DeviceId>,
+impl News {
+    /// Follows all there is by now; finds events where there should be none, and those that can never be sealed.
+    async fn follow(
+        &mut self,
+        audit: &Audit,
+        tenant_id: TenantId,
+        log: &mut Log,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), AuditError> {
+        while audit.store.position_events(tenant_id, NEWS).await? >= u64::from(NEWS) {}
+        let positioned = audit.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
+        loop {
+            let events = match audit.store.events(tenant_id, self.after, NEWS).await {
+                Ok(events) => events,
+                Err(StoreError::Corrupt { table, column, row }) => {
+                    findings.push(finding(Fault::Row, format!("{table} {row}: {column} cannot be read")));
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let is_last = events.len() < NEWS as usize;
+            for record in events {
+                let (position, at) = (record.position, record.at);
+                let at_position = Some(position.unsigned_abs());
+                if position != self.after.saturating_add(1) {
+                    let detail = format!("event {position} where {} should be", self.after.saturating_add(1));
+                    findings.push(Finding { position: at_position, fault: Fault::Position, detail });
+                }
+                let event = shown(record);
+                if !serde_json::to_value(&event).is_ok_and(|value| leaf_hash_of(&value).is_ok()) {
+                    let detail = "not canonical: it is never sealed".to_owned();
+                    findings.push(Finding { position: at_position, fault: Fault::Unreadable, detail });
+                }
+                log.follow(&event);
+                self.unsealed.push((position, at));
+                self.after = position;
+            }
+            if is_last {
+                break;
+            }
+        }
+        if self.after < positioned {
+            let detail = format!("audit_heads says {positioned}, the last event is {}", self.after);
+            findings.push(finding(Fault::Position, detail));
+        }
+        Ok(())
+    }
+
+    /// Whether the sealing keeps up.
+    async fn judge(&self, audit: &Audit, tenant_id: TenantId, findings: &mut Vec<Finding>) -> Result<(), AuditError> {
+        let stored = audit.store.audit_head(tenant_id).await?;
+        let (positioned, size) = stored.map_or((0, 0), |head| (head.positioned, head.size));
+        if positioned < self.after {
+            let detail = format!("audit_heads says {positioned}, there is an event {}", self.after);
+            findings.push(finding(Fault::Position, detail));
+        }
+        let unsealed =
+            || self.unsealed.iter().filter(|(position, _)| position.unsigned_abs() > size).map(|(_, at)| *at);
+        if let (Some(first), Some(last)) = (unsealed().min(), unsealed().max())
+            && first.plus_seconds(UNSEALED_SECONDS) < last
+        {
+            let detail = format!("{} events are not sealed, the first from {first}", unsealed().count());
+            findings.push(finding(Fault::Position, detail));
+        }
+        Ok(())
+    }
 }
 
 impl Log {
@@ -346,8 +398,13 @@ impl Log {
         }
         let stored = audit.store.audit_tiles(tenant_id, &due).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+        // What was sealed since has made the last tiles longer.
+        let has_grown = is_end && audit.store.audit_head(tenant_id).await?.is_some_and(|head| head.size > self.size);
         for id in due {
-            if stored.get(&id) != Some(&self.tiles.bytes(id)) {
+            let known = self.tiles.bytes(id);
+            let is_longer =
+                |stored: &Vec<u8>| has_grown && stored.starts_with(&known) && stored.len().is_multiple_of(32);
+            if !stored.get(&id).is_some_and(|stored| *stored == known || is_longer(stored)) {
                 findings.push(finding(Fault::Tree, format!("audit_tiles level {} tile {}", id.level, id.index)));
             }
             changed.remove(&id);

@@ -1,6 +1,6 @@
 //! The audit on the server's side: seals the log (`seal.rs`), holds each head against those before it and keeps
 //! checkpoints off the machine (`kept.rs`, `folder.rs`), proves
-//! (`proofs.rs`), exports (`export.rs`, `csv.rs`), compares the live database with its log (`live.rs`), and notices that
+//! (`proofs.rs`), exports (`export.rs`, `csv.rs`, `turns.rs`), compares the live database with its log (`live.rs`), and notices that
 //! an older database was put back (`restored.rs`).
 //!
 //! Whatever is read of the tree is believed only as far as a checkpoint leads that this server has signed. Two
@@ -15,6 +15,7 @@ pub mod live;
 mod proofs;
 pub mod restored;
 mod seal;
+pub mod turns;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,20 +30,16 @@ use countersign_core::ports::{Store, StoreError, audit::AuditHead, events::Event
 use countersign_proto::{
     api::events::{Event, EventActor},
     audit::{
-        Checkpoint, Hash, LogKey, NoteError, TileId, Tiles, VerifierKey, export::keys_text, origin_of_note, sign_note,
+        Checkpoint, Hash, LogKey, NoteError, TileId, Tiles, VerifierKey, export::header_text, origin_of_note, sign_note,
     },
     ids::TenantId,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::{
     proofs::{ConsistencyProof, InclusionProof},
     seal::Sealed,
 };
 use crate::{alarm, config, signing::ServerKeys};
-
-/// Exports under way at once: each reads the database for as long as its reader takes.
-const MAX_EXPORTS: usize = 4;
 
 /// Why nothing was sealed or shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +91,7 @@ pub struct Audit {
     is_halted: AtomicBool,
     /// The last one that was looked at for having been put back.
     looked_at: Mutex<Option<TenantId>>,
-    exports: Arc<Semaphore>,
+    exports: turns::UnderWay,
 }
 
 impl Audit {
@@ -126,7 +123,7 @@ impl Audit {
             alarmed: Mutex::default(),
             is_halted: AtomicBool::new(false),
             looked_at: Mutex::default(),
-            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            exports: turns::UnderWay::default(),
         })
     }
 
@@ -145,11 +142,6 @@ impl Audit {
         self.is_halted.load(Ordering::SeqCst)
     }
 
-    /// Room for one more export; `None` while there are as many as there may be.
-    pub fn begin_export(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.exports).try_acquire_owned().ok()
-    }
-
     /// A note of ours about an organisation's log. Also one from when the server had another public URL: the log went on.
     fn open(&self, tenant_id: TenantId, note: &str) -> Result<Checkpoint, NoteError> {
         let name = origin_of_note(note).ok_or(NoteError::Malformed)?;
@@ -159,9 +151,9 @@ impl Audit {
         Checkpoint::open(note, &self.key.verifier(name))
     }
 
-    /// What the log key says about the server's public keys.
-    fn keys_note(&self, origin: &str, jwks: &serde_json::Value) -> Option<String> {
-        keys_text(origin, jwks).map(|text| sign_note(&text, origin, &self.key))
+    /// What the log key says about an export's header.
+    fn header_note(&self, origin: &str, header: &serde_json::Value) -> Option<String> {
+        header_text(origin, header).map(|text| sign_note(&text, origin, &self.key))
     }
 
     /// The head as it is stored, if it is signed and is what its row says. `None`: nothing is sealed yet.

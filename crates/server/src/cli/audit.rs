@@ -91,6 +91,12 @@ pub struct Checks {
     /// A checkpoint: the log must continue it. May be given several times.
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Vec<PathBuf>,
+    /// The export is meant to be without evidence: its decisions are not looked at.
+    #[arg(long, requires = "file")]
+    pub without_evidence: bool,
+    /// The export is meant to begin at this position.
+    #[arg(long, value_name = "POSITION", requires = "file", default_value_t = 1)]
+    pub from: u64,
 }
 
 /// Runs it.

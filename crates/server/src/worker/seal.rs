@@ -90,7 +90,8 @@ async fn portion(app: &App) -> Result<bool, StoreError> {
             Err(AuditError::RolledBack) => return Ok(false),
         }
     }
-    metrics::gauge!("countersign_audit_stuck_logs").set(f64::from(u32::try_from(app.audit.stuck_logs()).unwrap_or(u32::MAX)));
+    metrics::gauge!("countersign_audit_stuck_logs")
+        .set(f64::from(u32::try_from(app.audit.stuck_logs()).unwrap_or(u32::MAX)));
     Ok(has_more)
 }
 

@@ -13,11 +13,12 @@ use countersign_core::{
     verify::Signer,
 };
 use countersign_proto::{
-    ids::{DeviceId, TenantId},
+    ids::{DeviceId, Id, TenantId},
     jose::{PublicKey, sha256},
     timestamp::Timestamp,
     vocabulary::{ChallengeReason, ChallengeStatus, DeviceStatus, Word as _},
 };
+use uuid::Uuid;
 
 use super::{About, Audit, AuditError, Decisions, Log, PORTION, Suspicion};
 use crate::decisions::Viewer;
@@ -53,6 +54,46 @@ impl Log {
                 return Ok(());
             }
         }
+    }
+
+    /// Those that are still doubted, now that the log says more: each row as it is now.
+    pub(super) async fn look_again(
+        &self,
+        audit: &Audit,
+        decisions: &Decisions,
+        tenant_id: TenantId,
+        now: Timestamp,
+        doubted: Vec<Suspicion>,
+    ) -> Result<Vec<Suspicion>, AuditError> {
+        let mut still = Vec::new();
+        for suspicion in doubted {
+            match suspicion.about {
+                About { challenge: Some(id), .. } => match audit.store.challenge(tenant_id, id).await {
+                    Ok(row) => {
+                        let why = row.and_then(|row| self.doubt_challenge(decisions, &row, now));
+                        still.extend(why.map(|why| Suspicion::of_challenge(id, &why)));
+                    }
+                    Err(StoreError::Corrupt { .. }) => still.push(suspicion),
+                    Err(error) => return Err(error.into()),
+                },
+                About { device: Some(id), .. } => {
+                    let before = Id::from_uuid(Uuid::from_u128(id.as_uuid().as_u128().saturating_sub(1)));
+                    match audit.store.audited_devices(tenant_id, Some(before), 1).await {
+                        Ok(mut rows) => {
+                            rows.retain(|row| row.id == id);
+                            if rows.is_empty() {
+                                still.extend(self.miss(id));
+                            }
+                            self.doubt_devices(audit, tenant_id, &rows, &mut still).await?;
+                        }
+                        Err(StoreError::Corrupt { .. }) => still.push(suspicion),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                About { .. } => still.push(suspicion),
+            }
+        }
+        Ok(still)
     }
 
     fn doubt_challenge(&self, decisions: &Decisions, row: &ChallengeRecord, now: Timestamp) -> Option<String> {
@@ -102,28 +143,41 @@ impl Log {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-            let mut keys: HashMap<DeviceId, Vec<AuditedKey>> = HashMap::new();
-            for key in audit.store.audited_keys(&ids).await? {
-                keys.entry(key.device_id).or_default().push(key);
-            }
-            for row in &rows {
-                unmet.remove(&row.id);
-                let keys = keys.remove(&row.id).unwrap_or_default();
-                if let Some(why) = self.doubt_device(audit, tenant_id, row, &keys) {
-                    suspicions.push(Suspicion::of_device(row.id, why));
-                }
-            }
+            self.doubt_devices(audit, tenant_id, &rows, suspicions).await?;
+            rows.iter().for_each(|row| _ = unmet.remove(&row.id));
             after = rows.last().map(|last| last.id);
             if rows.len() < PORTION as usize {
                 break;
             }
         }
-        let is_erased = |id: &DeviceId| {
-            self.devices.get(id).and_then(|trace| trace.user_id).is_some_and(|user| self.erased.contains(&user))
-        };
-        unmet.retain(|id| !is_erased(id));
-        suspicions.extend(unmet.into_iter().map(|id| Suspicion::of_device(id, "the log tells of it, and it is gone")));
+        suspicions.extend(unmet.into_iter().filter_map(|id| self.miss(id)));
+        Ok(())
+    }
+
+    /// A device that is not there: the log knows why, or it is a suspicion.
+    fn miss(&self, id: DeviceId) -> Option<Suspicion> {
+        let user = self.devices.get(&id).filter(|trace| trace.was_active()).and_then(|trace| trace.user_id)?;
+        (!self.erased.contains(&user)).then(|| Suspicion::of_device(id, "the log tells of it, and it is gone"))
+    }
+
+    async fn doubt_devices(
+        &self,
+        audit: &Audit,
+        tenant_id: TenantId,
+        rows: &[AuditedDevice],
+        suspicions: &mut Vec<Suspicion>,
+    ) -> Result<(), AuditError> {
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let mut keys: HashMap<DeviceId, Vec<AuditedKey>> = HashMap::new();
+        for key in audit.store.audited_keys(&ids).await? {
+            keys.entry(key.device_id).or_default().push(key);
+        }
+        for row in rows {
+            let keys = keys.remove(&row.id).unwrap_or_default();
+            if let Some(why) = self.doubt_device(audit, tenant_id, row, &keys) {
+                suspicions.push(Suspicion::of_device(row.id, why));
+            }
+        }
         Ok(())
     }
 

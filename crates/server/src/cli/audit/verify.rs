@@ -55,16 +55,31 @@ pub fn verify_file(path: &Path, arguments: &Checks, is_json: bool) -> Result<Exi
     let verifier = verifier.ok_or_else(|| CliError::Failed(format!("{} is empty", path.display())))?;
     let report = verifier.finish();
     let context = Printer { is_json };
+    let is_meant = report.from == arguments.from && (report.unexamined == 0 || arguments.without_evidence);
+    let is_good = report.is_good() && is_meant;
     let mut object = describe(&report);
     if let Some(object) = object.as_object_mut() {
+        object.insert("good".to_owned(), is_good.into());
         object.insert("key_is_trusted".to_owned(), trusted.is_some().into());
     }
     let mut text = words("the export", &report);
+    if report.unexamined > 0 {
+        text.push_str(&format!(
+            "\n  {} decisions are here WITHOUT evidence: nothing says that they hold (--without-evidence if that is meant)",
+            report.unexamined
+        ));
+    }
+    if report.from != 1 {
+        text.push_str(&format!(
+            "\n  events before position {0} are not here (--from {0} if that is meant)",
+            report.from
+        ));
+    }
     if trusted.is_none() {
         text.push_str("\nWhose log it is, is not known: compare its key with the one that you wrote down (--vkey).");
     }
     context.print(&object, &text);
-    Ok(code(report.is_good()))
+    Ok(code(is_good))
 }
 
 /// Verifies the database of the settings.
@@ -126,7 +141,9 @@ fn describe(report: &Report) -> Value {
     json!({
         "good": report.is_good(),
         "events": report.events,
-        "decisions": {"verified": report.verified, "erased": report.erased, "deleted": report.deleted},
+        "from": report.from,
+        "decisions": {"verified": report.verified, "erased": report.erased, "deleted": report.deleted,
+            "unexamined": report.unexamined},
         "size": report.checkpoint.map(|(size, _)| size),
         "root": report.checkpoint.map(|(_, root)| root.to_string()),
         "findings": findings,
@@ -144,7 +161,7 @@ fn words(what: &str, report: &Report) -> String {
         text.push_str(&format!("\n  {finding}"));
     }
     text.push_str(&match findings.len() {
-        0 => "\n  all as it was signed".to_owned(),
+        0 => "\n  what is here is as it was signed".to_owned(),
         count => format!("\n  {count} findings"),
     });
     text

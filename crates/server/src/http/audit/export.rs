@@ -16,6 +16,7 @@ use crate::{
     audit::{
         AuditError,
         export::{Export, Format, Options},
+        turns::Told,
     },
     http::{
         access::ApiCaller,
@@ -64,8 +65,10 @@ pub async fn handle(
     StrictQuery(query): StrictQuery<Query>,
 ) -> ApiResult<Response> {
     let options = query.options()?;
-    let permit = app.audit.begin_export().ok_or_else(|| ApiError::new(ProblemType::Unavailable).retry_after(5))?;
-    let export = Export::begin(&app.audit, caller.caller.tenant_id, options, app.now()).await;
+    let tenant_id = caller.caller.tenant_id;
+    let turn =
+        app.audit.begin_export(tenant_id).ok_or_else(|| ApiError::new(ProblemType::Unavailable).retry_after(5))?;
+    let export = Export::begin(&app.audit, tenant_id, options, app.now()).await;
     let export = export.map_err(|error| match error {
         AuditError::BeyondEnd => ApiError::invalid("/from", "is beyond the end of the log"),
         error => error.into(),
@@ -74,21 +77,17 @@ pub async fn handle(
         Format::Jsonl => ("application/x-ndjson", "attachment; filename=\"audit.jsonl\""),
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
     };
+    let clock = Arc::clone(&app.clock);
+    let told = Told::begin(export, turn, clock, move || {
+        let (app, caller) = (Arc::clone(&app), caller.clone());
+        // Whoever reads slowly has to be allowed to all the time.
+        async move { caller.reauthenticate(&app).await.is_ok() }
+    });
     // An error ends the connection without the end of the body: nobody takes half of it for the whole.
-    let bytes = futures_util::stream::try_unfold(
-        (export, permit, caller, app),
-        |(mut export, permit, caller, app)| async move {
-            // Whoever reads slowly has to be allowed to all the time.
-            if caller.reauthenticate(&app).await.is_err() {
-                return Err(std::io::Error::other("the reader is no longer allowed to"));
-            }
-            let portion = export.next().await.map_err(|error| {
-                tracing::warn!(%error, "an export has broken off");
-                std::io::Error::other("the export has broken off")
-            })?;
-            Ok(portion.map(|bytes| (Bytes::from(bytes), (export, permit, caller, app))))
-        },
-    );
+    let bytes = futures_util::stream::try_unfold(told, |mut told| async move {
+        let portion = told.next().await?;
+        Ok::<_, std::io::Error>(portion.map(|bytes| (Bytes::from(bytes), told)))
+    });
     let headers = [(header::CONTENT_TYPE, media_type), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(bytes)).into_response())
 }

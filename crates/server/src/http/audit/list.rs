@@ -23,7 +23,7 @@ use crate::{
     http::{
         access::ApiCaller,
         body::StrictQuery,
-        events::list::parse_cursor,
+        events::list::{parse_cursor, require_known},
         paging::page_limit,
         problem::{ApiError, ApiResult},
         state::App,
@@ -106,6 +106,7 @@ pub async fn handle(
     let tenant_id = caller.caller.tenant_id;
     // As `GET /v1/events`: a reader sees its own writes.
     while app.store.position_events(tenant_id, MAX_PAGE).await? >= u64::from(MAX_PAGE) {}
+    require_known(&app, tenant_id, after, true).await?;
     let end = app.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
     let through = after.saturating_add(LOOKED_THROUGH);
     let records = app.store.audit_events(tenant_id, filter, AuditPortion { after, through, limit }).await?;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use countersign_core::limits::MAX_PAGE;
-use countersign_proto::api::{Page, events::Event};
+use countersign_proto::{
+    api::{Page, events::Event},
+    ids::TenantId,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -50,9 +53,29 @@ pub async fn handle(
     // Whatever is committed by now gets its position now, so that a reader sees its own writes.
     while app.store.position_events(tenant_id, MAX_PAGE).await? >= u64::from(MAX_PAGE) {}
     let records = app.store.events(tenant_id, after, limit).await?;
+    require_known(&app, tenant_id, after, records.is_empty()).await?;
     let last = records.last().map_or(after, |record| record.position);
     let items = records.into_iter().map(shown).collect();
     Ok(Json(Page { items, next_cursor: Some(last.to_string()) }))
+}
+
+/// Refuses a cursor beyond the end: an older database was put back, and whoever went on from there would miss, without a
+/// sign, what has got the lost positions since.
+///
+/// # Errors
+/// 422.
+pub async fn require_known(app: &App, tenant_id: TenantId, cursor: i64, is_at_end: bool) -> ApiResult<()> {
+    if !is_at_end || cursor == 0 {
+        return Ok(());
+    }
+    let end = app.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
+    if cursor > end {
+        return Err(ApiError::invalid(
+            "/cursor",
+            "is beyond the end: the log was put back, find `database.restored` in it",
+        ));
+    }
+    Ok(())
 }
 
 /// One spelling per cursor: digits without a sign or leading zeros.
