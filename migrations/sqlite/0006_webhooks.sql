@@ -1,6 +1,6 @@
 -- Webhooks: addresses of an organisation that are told of its events, and the messages on their way there.
 
--- No secret is here: they follow from the key file, the id and the generation.
+-- No secret is here: they follow from the key file, the webhook's id and the secret's.
 CREATE TABLE webhooks (
     id BLOB NOT NULL PRIMARY KEY,
     tenant_id BLOB NOT NULL REFERENCES tenants (id),
@@ -10,13 +10,15 @@ CREATE TABLE webhooks (
     description TEXT,
     status TEXT NOT NULL,
     disabled_reason TEXT,
-    secret_generation INTEGER NOT NULL,
-    -- Until when the secret before signs, too.
-    previous_until INTEGER,
+    secret_id BLOB NOT NULL,
+    -- The ones before that sign, too, with their ends, as JSON.
+    previous_secrets TEXT NOT NULL,
     -- A MAC by the server over where, what and the secret: one that does not verify is an alarm, and is told nothing.
     seal TEXT NOT NULL,
     -- Since when everything fails there.
     failing_since INTEGER,
+    -- When messages that waited were last brought forward because it answered again.
+    brought_forward_at INTEGER,
     created_at INTEGER NOT NULL,
     version INTEGER NOT NULL DEFAULT 1
 ) STRICT;
@@ -36,6 +38,8 @@ CREATE TABLE webhook_deliveries (
     tries INTEGER NOT NULL,
     -- The latest ones, as JSON.
     attempts TEXT NOT NULL,
+    -- 1: not before `due_at`, also if the address takes others again. Something is wrong with this one.
+    is_put_off INTEGER NOT NULL DEFAULT 0,
     lease BLOB,
     leased_until INTEGER,
     kept_until INTEGER NOT NULL,

@@ -7,10 +7,10 @@ mod schedule;
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use countersign_proto::timestamp::Timestamp;
+use countersign_proto::{ids::WebhookSecretId, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use self::schedule::{Failed, next_attempt};
+pub use self::schedule::{Failed, next_attempt, not_tried_until};
 use crate::event::EventKind;
 
 /// Webhooks of one organisation.
@@ -27,6 +27,8 @@ pub const USUAL_OVERLAP_SECONDS: i64 = DAY;
 pub const TRIED_SECONDS: i64 = 7 * DAY;
 /// An address at which everything has failed for so long is disabled.
 pub const FAILING_SECONDS: i64 = 7 * DAY;
+/// An address at which everything has failed for so long is served with the others that fail: one bad answer is none.
+pub const FAILING_AFTER_SECONDS: i64 = 60;
 /// How long a message that arrived is kept, so that it can be sent again.
 pub const DELIVERED_KEPT_SECONDS: i64 = 7 * DAY;
 /// How long one that did not.
@@ -155,6 +157,29 @@ impl DisabledReason {
     }
 }
 
+/// A secret that another one has replaced, and that still signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousSecret {
+    /// What it is derived from.
+    pub id: WebhookSecretId,
+    /// Its end.
+    pub until: Timestamp,
+}
+
+/// The secrets that sign beside the one that takes the place of `replaced` at `now`: that one until `until` (`None`: no
+/// other signs any more), and the oldest that signs still. So nobody who asks again, because a reply was lost, takes
+/// from receivers the secret that they have.
+pub fn previous_secrets(
+    before: &[PreviousSecret],
+    replaced: WebhookSecretId,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<PreviousSecret> {
+    let Some(until) = until else { return Vec::new() };
+    let oldest = before.iter().find(|secret| now < secret.until).copied();
+    oldest.into_iter().chain([PreviousSecret { id: replaced, until }]).collect()
+}
+
 /// What has become of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryStatus {
@@ -227,6 +252,24 @@ mod tests {
             assert_eq!(EventFilter::parse(words.clone()), Err(UnknownEvent), "{words:?}");
         }
         assert!(EventFilter::parse([TEST_KIND]).is_err(), "whoever asks for one gets it");
+    }
+
+    #[test]
+    fn a_rotation_that_is_repeated_keeps_the_secret_that_receivers_have() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let id =
+            |number: u128| -> WebhookSecretId { format!("01890a5d-ac96-774b-bcce-{number:012x}").parse().unwrap() };
+        let day = |from: Timestamp| Some(from.plus_seconds(DAY));
+        let ids = |secrets: &[PreviousSecret]| secrets.iter().map(|secret| secret.id).collect::<Vec<_>>();
+        let once = previous_secrets(&[], id(1), day(now), now);
+        assert_eq!(once, [PreviousSecret { id: id(1), until: now.plus_seconds(DAY) }]);
+        let later = now.plus_seconds(60);
+        let twice = previous_secrets(&once, id(2), day(later), later);
+        assert_eq!(ids(&twice), [id(1), id(2)]);
+        assert_eq!(ids(&previous_secrets(&twice, id(3), day(later), later)), [id(1), id(3)], "two at most");
+        let after = now.plus_seconds(DAY);
+        assert_eq!(ids(&previous_secrets(&twice, id(3), day(after), after)), [id(2), id(3)], "none past its end");
+        assert_eq!(previous_secrets(&twice, id(3), None, later), [], "one that has leaked ends with all others");
     }
 
     #[test]

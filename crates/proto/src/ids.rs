@@ -42,6 +42,8 @@ pub mod kind {
     pub enum Webhook {}
     /// One event on its way to one webhook.
     pub enum WebhookDelivery {}
+    /// What one of a webhook's secrets is derived from.
+    pub enum WebhookSecret {}
 }
 
 /// An isolated organisation.
@@ -70,6 +72,8 @@ pub type BindingId = Id<kind::Binding>;
 pub type WebhookId = Id<kind::Webhook>;
 /// One event on its way to one webhook.
 pub type WebhookDeliveryId = Id<kind::WebhookDelivery>;
+/// What one of a webhook's secrets is derived from. No secret itself.
+pub type WebhookSecretId = Id<kind::WebhookSecret>;
 
 /// The text is not a canonical lower-case UUIDv7.
 ///

@@ -159,6 +159,11 @@ impl Decisions {
         Ok(shown)
     }
 
+    /// What proves the device's decision, if it holds by itself and against the row.
+    pub fn proof<'r>(&self, record: &'r ChallengeRecord) -> Option<(&'r Evidence, VerifiedEvidence)> {
+        self.verify_evidence(record).ok()
+    }
+
     fn believe_text(&self, facts: &ChallengeFacts) -> Result<ChallengeClaims, Disbelief> {
         let signed: ChallengeClaims = self.keys.verify(&facts.jws).map_err(|_| "challenge_signature")?;
         let ids = signed.iss == self.keys.issuer()

@@ -1,23 +1,26 @@
 //! What a webhook is told: from a leased message to a signed body (protocol 13).
 //!
 //! Made when it is sent, of what is true then: what was erased is not told, and nothing personal waits in a queue. An
-//! approval is told only if it is proven like one that is shown (`decisions`), and only to an address that this server
-//! has sealed: who rewrites the database can keep a message from leaving, not make one, nor send it elsewhere.
+//! approval is told only if it is proven like one that is shown (`decisions`), of the person and device that its evidence
+//! names, and only to an address that this server has sealed for it: who rewrites the database keeps one from leaving,
+//! or has a true one told again; makes none, and sends none elsewhere. Of other kinds is said what the log says.
 //! To tell more of a kind of event: [`shown`].
 
 use std::{path::Path, sync::Arc};
 
 use countersign_core::{
+    challenge::ChallengeRecord,
     event::EventKind,
-    ports::webhooks::{ChallengeState, Content, EventContent, LeasedDelivery, WebhookTarget},
+    ports::webhooks::{ChallengeState, Content, EventContent, LeasedDelivery, WebhookRecord, WebhookTarget},
     webhook::{TEST_KIND, is_decision},
 };
 use countersign_proto::{
     api::{
         challenges::Challenge,
-        events::EventActor,
+        events::{Event, EventActor},
         webhooks::{Message, MessageData},
     },
+    audit::compare_decision,
     ids::{ChallengeId, TenantId, WebhookId},
     timestamp::Timestamp,
     vocabulary::ChallengeStatus,
@@ -82,9 +85,21 @@ pub fn seal(keys: &ServerKeys, tenant_id: TenantId, id: WebhookId, target: Webho
     WebhookTarget { seal, ..target }
 }
 
+/// Whether the row says where and what as this server wrote it; if not, an alarm.
+pub fn is_sealed(keys: &ServerKeys, webhook: &WebhookRecord) -> bool {
+    let content = Sealed::Webhook { webhook_id: webhook.id, tenant_id: webhook.tenant_id, target: &webhook.target };
+    let is_sealed = keys.seals().holds(&webhook.target.seal, &content);
+    if !is_sealed {
+        alarm::raise("webhook_seal", &webhook.id.to_string());
+    }
+    is_sealed
+}
+
 /// Why a message is not sent now, in a word for administrators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hindrance {
+    /// This server is short of something: no attempt at all.
+    Passing(&'static str),
     /// It may pass.
     Now(&'static str),
     /// It does not.
@@ -97,13 +112,15 @@ pub enum Hindrance {
 /// [`Hindrance`].
 pub async fn prepare(app: &App, leased: &LeasedDelivery, now: Timestamp) -> Result<WebhookMessage, Hindrance> {
     let webhook = &leased.webhook;
-    let content = Sealed::Webhook { webhook_id: webhook.id, tenant_id: webhook.tenant_id, target: &webhook.target };
-    if !app.keys.seals().holds(&webhook.target.seal, &content) {
-        alarm::raise("webhook_seal", &webhook.id.to_string());
+    if !is_sealed(&app.keys, webhook) {
         return Err(Hindrance::Now("seal-invalid"));
     }
     let message = match &leased.content {
         Content::Test => test(leased),
+        // What it wants now, whatever it wanted when this was queued, or whoever queued it.
+        Content::Event { event, .. } if !webhook.target.events.wants(event.kind) => {
+            return Err(Hindrance::Ever("not-wanted"));
+        }
         Content::Event { event, challenge } => {
             let challenge = shown(app, leased.webhook.tenant_id, event, *challenge, now).await?;
             tell(event, challenge)
@@ -119,7 +136,7 @@ pub async fn prepare(app: &App, leased: &LeasedDelivery, now: Timestamp) -> Resu
     Ok(WebhookMessage { url: webhook.target.url.clone(), id, timestamp, signature, body })
 }
 
-/// By the secret in use, and by the one before while that is taken, too.
+/// By the secret in use, and by those before it that sign still.
 fn sign(
     app: &App,
     leased: &LeasedDelivery,
@@ -127,15 +144,13 @@ fn sign(
     now: Timestamp,
 ) -> Result<String, SignFailure> {
     let target = &leased.webhook.target;
-    let by = |generation| {
-        WebhookKeys::of(app.keys.seals(), leased.webhook.id, generation)
-            .map(|keys| keys.signatures(id, timestamp, body))
+    let previous = target.previous_secrets.iter().filter(|secret| now < secret.until).map(|secret| secret.id);
+    let by = |secret| {
+        let keys = WebhookKeys::of(app.keys.seals(), leased.webhook.id, secret);
+        keys.map(|keys| keys.signatures(id, timestamp, body))
     };
-    let signature = by(target.secret_generation)?;
-    match target.secret_generation.checked_sub(1).filter(|_| target.previous_until.is_some_and(|until| now < until)) {
-        Some(previous) => Ok(format!("{signature} {}", by(previous)?)),
-        None => Ok(signature),
-    }
+    let signatures: Result<Vec<_>, _> = [target.secret_id].into_iter().chain(previous).map(by).collect();
+    Ok(signatures?.join(" "))
 }
 
 fn test(leased: &LeasedDelivery) -> Message {
@@ -160,20 +175,22 @@ const fn empty() -> MessageData {
 }
 
 fn tell(event: &EventContent, challenge: Option<Box<Challenge>>) -> Message {
+    let Event { id, kind, actor, user_id, device_id, challenge_id, enrollment_id, api_client_id, data, .. } =
+        logged(event);
     let data = MessageData {
-        id: Some(event.id),
-        actor: Some(EventActor { kind: event.actor_kind.clone(), id: event.actor_id.clone() }),
-        user_id: event.subjects.user_id,
-        device_id: event.subjects.device_id,
-        challenge_id: event.subjects.challenge_id,
-        enrollment_id: event.subjects.enrollment_id,
-        api_client_id: event.subjects.api_client_id,
+        id: Some(id),
+        actor: Some(actor),
+        user_id,
+        device_id,
+        challenge_id,
+        enrollment_id,
+        api_client_id,
         request_id: Some(event.request_id.clone()),
         created_at: Some(event.at),
-        data: serde_json::Value::Object(event.body.clone()),
+        data,
         challenge,
     };
-    Message { kind: event.kind.as_str().to_owned(), timestamp: event.at, data }
+    Message { kind, timestamp: event.at, data }
 }
 
 /// The challenge that has ended, if that is what happened.
@@ -192,33 +209,68 @@ async fn shown(
     }
     let is_approval = event.kind == EventKind::ChallengeApproved;
     match state {
-        ChallengeState::There(id) => proven(app, tenant_id, event.kind, id, now).await,
-        ChallengeState::Gone if is_approval => Err(Hindrance::Ever("challenge-gone")),
+        ChallengeState::There(id) => proven(app, tenant_id, event, id, now).await,
+        ChallengeState::Gone => gone(event.kind),
         ChallengeState::TenantDisabled if is_approval => Err(Hindrance::Now("tenant-disabled")),
-        ChallengeState::Gone | ChallengeState::TenantDisabled => Ok(None),
+        ChallengeState::TenantDisabled => Ok(None),
     }
+}
+
+fn gone(kind: EventKind) -> Result<Option<Box<Challenge>>, Hindrance> {
+    if kind == EventKind::ChallengeApproved { Err(Hindrance::Ever("challenge-gone")) } else { Ok(None) }
 }
 
 async fn proven(
     app: &App,
     tenant_id: TenantId,
-    kind: EventKind,
+    event: &EventContent,
     id: ChallengeId,
     now: Timestamp,
 ) -> Result<Option<Box<Challenge>>, Hindrance> {
-    let record = app.store.challenge(id).await.map_err(|_| Hindrance::Now("unavailable"))?;
-    let record = record.filter(|record| record.facts.tenant_id == tenant_id);
-    // Gone since it was leased: the next attempt says so.
-    let record = record.ok_or(Hindrance::Now("unavailable"))?;
+    let record = app.store.challenge(tenant_id, id).await.map_err(|_| Hindrance::Passing("unavailable"))?;
+    // Erased or deleted since it was leased.
+    let record = record.filter(|record| record.erased_at.is_none());
+    let Some(record) = record else { return gone(event.kind) };
     // Alarms by itself if the row does not verify.
     let shown = app.decisions.show(&record, Viewer::Creator, true, now);
     let shown = shown.map_err(|_| Hindrance::Now("challenge-invalid"))?;
-    if Some(shown.status) != end(kind) {
-        // An event that says another end than the challenge had: this server writes both in one transaction.
+    if Some(shown.status) != end(event.kind) || !tells_what_is_proven(app, &record, event) {
+        // An event that says something else than the challenge: this server writes both in one transaction.
         alarm::raise("webhook_message", &id.to_string());
         return Err(Hindrance::Now("challenge-invalid"));
     }
     Ok(Some(Box::new(shown)))
+}
+
+/// Whether the event names whom the challenge asked and, where a device decided, says what that device signed: as the
+/// audit compares them. Of what no device decided the database alone says that it happened.
+fn tells_what_is_proven(app: &App, record: &ChallengeRecord, event: &EventContent) -> bool {
+    let is_own = event.subjects.user_id == Some(record.facts.user.id);
+    if !matches!(event.kind, EventKind::ChallengeApproved | EventKind::ChallengeDenied) {
+        return is_own;
+    }
+    let Some((evidence, verified)) = app.decisions.proof(record) else { return false };
+    let event = logged(event);
+    let is_actor = event.actor.kind != "device" || event.actor.id.as_deref() == Some(verified.binding.aud.as_str());
+    is_own && is_actor && compare_decision(&event, evidence, &verified, &verified.challenge.tenant.id).is_ok()
+}
+
+/// The event in the form that is compared; its position says nothing there.
+fn logged(event: &EventContent) -> Event {
+    Event {
+        id: event.id,
+        position: 0,
+        kind: event.kind.as_str().to_owned(),
+        actor: EventActor { kind: event.actor_kind.clone(), id: event.actor_id.clone() },
+        user_id: event.subjects.user_id,
+        device_id: event.subjects.device_id,
+        challenge_id: event.subjects.challenge_id,
+        enrollment_id: event.subjects.enrollment_id,
+        api_client_id: event.subjects.api_client_id,
+        request_id: event.request_id.clone(),
+        created_at: event.at,
+        data: serde_json::Value::Object(event.body.clone()),
+    }
 }
 
 const fn end(kind: EventKind) -> Option<ChallengeStatus> {

@@ -1,9 +1,14 @@
 //! Who rewrites the database keeps messages from leaving at most: makes none, and sends none elsewhere.
 
+use countersign::telling::{self, Hindrance};
+use countersign_core::ports::webhooks::ClaimDeliveries;
+use countersign_simulator::stand_in::Behaviour;
 use countersign_tests::{
+    Db,
     receiver::{Receiver, both_with_receiver},
     text,
 };
+use serde_json::json;
 
 use super::{until, until_tried};
 
@@ -22,11 +27,18 @@ async fn a_webhook_that_was_rewritten_is_told_nothing() {
         let other = database.id(&tenant.id.to_string());
         let own = database.id(&admin.tenant_id);
         let evil = receiver.hooks.url("evil");
+        let shown = match database.db() {
+            Db::Sqlite => "lower(hex(secret_id))",
+            Db::Postgres => "CAST(secret_id AS TEXT)",
+        };
+        let secret = database.texts(&format!("SELECT {shown} FROM webhooks WHERE id = {id}")).await.remove(0);
+        let secret = database.id(&secret);
+        let previous = json!([{"id": hook.id, "until": "2040-01-01T00:00:00.000Z"}]);
         let edits = [
             (format!("url = '{evil}'"), format!("url = '{original}'")),
             ("events = ' * '".to_owned(), "events = ' user.created '".to_owned()),
-            ("secret_generation = 2".to_owned(), "secret_generation = 1".to_owned()),
-            ("previous_until = 9999999999999".to_owned(), "previous_until = NULL".to_owned()),
+            (format!("secret_id = {id}"), format!("secret_id = {secret}")),
+            (format!("previous_secrets = '{previous}'"), "previous_secrets = '[]'".to_owned()),
             ("seal = 'AAAA'".to_owned(), "failing_since = NULL".to_owned()),
         ];
         for (number, (edit, undo)) in edits.into_iter().enumerate() {
@@ -116,7 +128,7 @@ async fn what_was_erased_is_told_without_the_person_and_an_approval_not_at_all()
         let idp = app.admin().await;
         let phone = idp.enroll("canary-of-a-person").await;
         let hook = receiver.hook(&idp, "idp", &["challenge.approved", "challenge.denied"]).await;
-        receiver.hooks.always(Some(countersign_simulator::stand_in::Behaviour::status(503)));
+        receiver.hooks.always(Some(Behaviour::status(503)));
         for approves in [true, false] {
             let challenge = idp.plain_challenge("canary-of-a-person").await;
             let pending = phone.pending_of(&challenge).await;
@@ -136,6 +148,121 @@ async fn what_was_erased_is_told_without_the_person_and_an_approval_not_at_all()
         let refused = until(app, &idp, &hook, "challenge.approved", "failed").await;
         assert_eq!(refused["attempts"].as_array().unwrap().last().unwrap()["error"], "challenge-gone");
         assert!(receiver.taken(&hook).iter().all(|(_, kind)| kind == "challenge.denied"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_into_a_webhook_is_not_sealed_anew() {
+    both_with_receiver(async |app, receiver| {
+        let admin = app.admin().await;
+        let hook = receiver.hook(&admin, "idp", &["user.created"]).await;
+        let evil = receiver.hooks.url("evil");
+        let edit = format!("UPDATE webhooks SET url = '{evil}' WHERE id = {}", app.database.id(&hook.id));
+        assert_eq!(app.database.tamper(&edit).await, 1);
+        for change in [json!({"description": "renamed"}), json!({"events": ["*"]}), json!({"enabled": false})] {
+            admin.patch(&hook.path(), change).await.problem("internal");
+        }
+        admin.post(&format!("{}/rotate-secret", hook.path()), json!({})).await.problem("internal");
+        app.http.take_failures();
+        admin.enroll("ada").await;
+        let refused = until_tried(app, &admin, &hook, "user.created", 1).await;
+        assert_eq!(refused["attempts"][0]["error"], "seal-invalid");
+        assert_eq!(heard(receiver, "evil"), 0);
+        // What helps: another one in its place.
+        assert_eq!(admin.delete(&hook.path()).await.status, 204);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_decision_is_told_only_as_its_evidence_has_it() {
+    both_with_receiver(async |app, receiver| {
+        let idp = app.admin().await;
+        let (phone, other) = (idp.enroll("mallory").await, idp.enroll("ada").await);
+        let hook = receiver.hook(&idp, "idp", &["challenge.approved", "challenge.denied"]).await;
+        let database = &app.database;
+        let challenge = idp.plain_challenge("mallory").await;
+        phone.approve(&phone.pending_of(&challenge).await, None, None).await.unwrap();
+        let told = receiver.next(&hook, "challenge.approved").await;
+        until(app, &idp, &hook, "challenge.approved", "delivered").await;
+        let ada = idp.plain_challenge("ada").await;
+        let (ada, device) = (text(&ada["user"], "id"), other.device_id());
+        let data = told["data"]["data"].to_string();
+        let event = "UPDATE events SET";
+        let which = "WHERE kind = 'challenge.approved'";
+        let own = |member: &str| database.id(text(&told["data"], member));
+        let edits = [
+            (format!("user_id = {}", database.id(ada)), format!("user_id = {}", own("user_id"))),
+            (format!("device_id = {}", database.id(&device)), format!("device_id = {}", own("device_id"))),
+            (format!("actor_id = '{device}'"), format!("actor_id = '{}'", text(&told["data"], "device_id"))),
+            ("at = at + 61000".to_owned(), "at = at - 61000".to_owned()),
+            ("body = '{}'".to_owned(), format!("body = '{data}'")),
+        ];
+        let again = "UPDATE webhook_deliveries SET status = 'pending', due_at = 0, attempts = '[]'";
+        for (edit, undo) in edits {
+            assert_eq!(database.tamper(&format!("{event} {edit} {which}")).await, 1, "{edit}");
+            assert_eq!(database.tamper(again).await, 1);
+            let refused = until_tried(app, &idp, &hook, "challenge.approved", 1).await;
+            assert_eq!(refused["attempts"][0]["error"], "challenge-invalid", "{edit}: {refused}");
+            assert_eq!(database.tamper(&format!("{event} {undo} {which}")).await, 1);
+        }
+        assert_eq!(heard(receiver, "idp"), 1, "what is true was told once");
+        assert_eq!(database.tamper(again).await, 1);
+        receiver.next(&hook, "challenge.approved").await;
+        until(app, &idp, &hook, "challenge.approved", "delivered").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_not_told_what_it_does_not_want_any_more() {
+    both_with_receiver(async |app, receiver| {
+        let idp = app.admin().await;
+        let phone = idp.enroll("ada").await;
+        let hook = receiver.hook(&idp, "idp", &["challenge.*"]).await;
+        receiver.hooks.always(Some(Behaviour::status(503)));
+        let challenge = idp.plain_challenge("ada").await;
+        phone.approve(&phone.pending_of(&challenge).await, None, None).await.unwrap();
+        until_tried(app, &idp, &hook, "challenge.approved", 1).await;
+        idp.patch(&hook.path(), json!({"events": ["device.*"]})).await.ok(200);
+        receiver.hooks.always(None);
+        app.clock.advance(3_600);
+        let refused = until(app, &idp, &hook, "challenge.approved", "failed").await;
+        assert_eq!(refused["attempts"].as_array().unwrap().last().unwrap()["error"], "not-wanted");
+        idp.post(&format!("{}/replay", hook.path()), json!({})).await.ok(202);
+        until(app, &idp, &hook, "challenge.approved", "failed").await;
+        assert_eq!(receiver.taken(&hook).len(), 0);
+        // Who wants it again has it sent again.
+        idp.patch(&hook.path(), json!({"events": ["challenge.approved"]})).await.ok(200);
+        idp.post(&format!("{}/replay", hook.path()), json!({})).await.ok(202);
+        receiver.next(&hook, "challenge.approved").await;
+        until(app, &idp, &hook, "challenge.approved", "delivered").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_erased_while_a_message_is_leased_is_not_told_of_and_nobody_is_alarmed() {
+    both_with_receiver(async |app, receiver| {
+        let idp = app.admin().await;
+        let phone = idp.enroll("ada").await;
+        let hook = receiver.hook(&idp, "idp", &["challenge.approved"]).await;
+        receiver.hooks.always(Some(Behaviour::status(503)));
+        let challenge = idp.plain_challenge("ada").await;
+        phone.approve(&phone.pending_of(&challenge).await, None, None).await.unwrap();
+        until_tried(app, &idp, &hook, "challenge.approved", 1).await;
+        // Leased with an hour's patience: the server's own worker does not see it due until then.
+        let (handlers, later) = (app.node().app(), app.node().app().now().plus_seconds(3_600));
+        let webhooks = vec![(hook.id.parse().unwrap(), 1)];
+        let claim = ClaimDeliveries { lease: handlers.new_id(later), now: later, lease_seconds: 25, webhooks };
+        let leased = handlers.store.claim_webhook_deliveries(claim).await.unwrap().remove(0).unwrap();
+        assert!(telling::prepare(handlers, &leased, later).await.is_ok(), "until then it could be told");
+        let user = text(&challenge["user"], "id");
+        assert_eq!(idp.delete(&format!("/v1/users/{user}")).await.status, 204);
+        let hindrance = telling::prepare(handlers, &leased, later).await.err();
+        assert_eq!(hindrance, Some(Hindrance::Ever("challenge-gone")));
+        receiver.hooks.always(None);
     })
     .await;
 }

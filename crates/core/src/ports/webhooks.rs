@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use countersign_proto::{
-    ids::{ChallengeId, CommandId, EventId, TenantId, WebhookDeliveryId, WebhookId},
+    ids::{ChallengeId, CommandId, EventId, TenantId, WebhookDeliveryId, WebhookId, WebhookSecretId},
     timestamp::Timestamp,
 };
 
@@ -15,7 +15,7 @@ use super::{PageRequest, StoreError};
 use crate::{
     actor::Stamp,
     event::{EventKind, Subjects},
-    webhook::{Attempt, DeliveryStatus, DisabledReason, EventFilter, WebhookStatus},
+    webhook::{Attempt, DeliveryStatus, DisabledReason, EventFilter, PreviousSecret, WebhookStatus},
 };
 
 /// What the server vouches for with a seal: where what is told goes, and with which secret it is signed.
@@ -25,10 +25,10 @@ pub struct WebhookTarget {
     pub url: String,
     /// Of what it is told.
     pub events: EventFilter,
-    /// Which of its secrets signs: 1, 2, 3 … The secrets themselves follow from the key file.
-    pub secret_generation: u32,
-    /// The one before signs, too, until then.
-    pub previous_until: Option<Timestamp>,
+    /// Which of its secrets signs. The secrets themselves follow from the key file.
+    pub secret_id: WebhookSecretId,
+    /// Former ones that sign, too, oldest first.
+    pub previous_secrets: Vec<PreviousSecret>,
     /// The server's seal over all of this.
     pub seal: String,
 }
@@ -217,8 +217,12 @@ pub enum ChallengeState {
 pub enum DeliveryVerdict {
     /// It arrived.
     Delivered,
-    /// It is tried again then.
+    /// It is tried again then, or sooner if the address takes other messages again.
     RetryAt(Timestamp),
+    /// It is tried again then and no sooner: the address asked for that, or takes others and not this one.
+    NotBefore(Timestamp),
+    /// Nobody was asked, for want of something of ours: it is due again then, and this was no attempt.
+    NotTried(Timestamp),
     /// It is given up.
     Failed,
 }
@@ -257,13 +261,20 @@ pub struct ReplayDeliveries {
     pub limit: u32,
 }
 
+/// How an address fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It takes messages, or has failed for less than [`FAILING_AFTER_SECONDS`](crate::webhook::FAILING_AFTER_SECONDS).
+    Well,
+    /// Everything has failed there for longer.
+    Failing,
+}
+
 /// A webhook with messages that are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueWebhook {
     /// Which.
     pub id: WebhookId,
-    /// Whether everything fails there at the moment.
-    pub is_failing: bool,
     /// Whether it has been deleted: then its messages are to be dropped.
     pub is_gone: bool,
 }
@@ -313,15 +324,20 @@ pub trait Webhooks: Send + Sync {
     /// Sends many again, the oldest first; returns how many that were.
     async fn replay_webhook_deliveries(&self, command: ReplayDeliveries) -> Result<u64, StoreError>;
 
-    /// Webhooks with messages that are due, in the order of their ids, from `after` on.
+    /// Webhooks that fare so, with messages that are due, in the order of their ids, from `after` on. A deleted one is
+    /// well.
     async fn due_webhooks(
         &self,
         now: Timestamp,
+        health: Health,
         after: Option<WebhookId>,
         limit: u32,
     ) -> Result<Vec<DueWebhook>, StoreError>;
-    /// Leases messages.
-    async fn claim_webhook_deliveries(&self, command: ClaimDeliveries) -> Result<Vec<LeasedDelivery>, StoreError>;
+    /// Leases messages. One that cannot be read is leased, too, and is an error of its own: it keeps nobody else's.
+    async fn claim_webhook_deliveries(
+        &self,
+        command: ClaimDeliveries,
+    ) -> Result<Vec<Result<LeasedDelivery, StoreError>>, StoreError>;
     /// Stores what attempts came to, those whose leases still hold; returns how many that were.
     async fn finish_webhook_deliveries(&self, commands: Vec<FinishDelivery>) -> Result<u64, StoreError>;
     /// Drops messages to a webhook that has been deleted; returns how many.

@@ -54,6 +54,11 @@ pub fn next_attempt(failed: Failed, now: Timestamp, entropy: &dyn Entropy) -> Op
     Some(now.plus_millis(pause.max(asked)))
 }
 
+/// When to try what was not tried, because this server was short of something: one to two seconds later.
+pub fn not_tried_until(now: Timestamp, entropy: &dyn Entropy) -> Timestamp {
+    now.plus_millis(1_000 + uniform(1_000, entropy))
+}
+
 /// A number in `0..=bound`. The bias of the remainder of 64 random bits is far below what jitter needs.
 fn uniform(bound: i64, entropy: &dyn Entropy) -> i64 {
     let mut bytes = [0; 8];

@@ -184,8 +184,8 @@ impl Sealed<'_> {
                 tenant_id,
                 target.url,
                 target.events.to_string(),
-                target.secret_generation,
-                target.previous_until.map(Timestamp::as_millis)
+                target.secret_id,
+                target.previous_secrets.iter().map(|it| json!([it.id, it.until.as_millis()])).collect::<Vec<_>>()
             ]),
         };
         text.to_string()

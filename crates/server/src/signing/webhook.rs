@@ -1,7 +1,7 @@
 //! The secrets of webhooks, and the signatures that they make (Standard Webhooks: `v1` and `v1a`).
 //!
-//! A secret is never stored: it follows from the key file, the webhook's id and a generation that each rotation moves.
-//! Who reads the database learns none; who loses the key file loses them all. To add a scheme: its key here, its
+//! A secret is never stored: it follows from the key file, the webhook's id and an id of its own, a new one with each
+//! rotation: no secret ever comes back, not even after an old database was put back. Who reads the database learns none; who loses the key file loses them all. To add a scheme: its key here, its
 //! identifier in [`WebhookKeys::signatures`].
 
 use aws_lc_rs::{
@@ -9,25 +9,28 @@ use aws_lc_rs::{
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use countersign_proto::{ids::WebhookId, jose::SigningError};
+use countersign_proto::{
+    ids::{WebhookId, WebhookSecretId},
+    jose::SigningError,
+};
 use zeroize::Zeroizing;
 
 use super::{Seals, SignFailure};
 
-/// One generation of a webhook's keys.
+/// One of a webhook's secrets, with the key that goes with it.
 pub struct WebhookKeys {
     secret: Zeroizing<[u8; 32]>,
     pair: Ed25519KeyPair,
 }
 
 impl WebhookKeys {
-    /// The keys of this generation.
+    /// The keys that follow from this id.
     ///
     /// # Errors
     /// [`SignFailure`].
-    pub fn of(seals: &Seals, webhook_id: WebhookId, generation: u32) -> Result<Self, SignFailure> {
-        let secret = seals.derive(&format!("webhook secret {webhook_id} {generation}"));
-        let seed = seals.derive(&format!("webhook key {webhook_id} {generation}"));
+    pub fn of(seals: &Seals, webhook_id: WebhookId, secret_id: WebhookSecretId) -> Result<Self, SignFailure> {
+        let secret = seals.derive(&format!("webhook secret {webhook_id} {secret_id}"));
+        let seed = seals.derive(&format!("webhook key {webhook_id} {secret_id}"));
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| SigningError::Library)?;
         Ok(Self { secret, pair })
     }
@@ -63,7 +66,7 @@ mod tests {
     use super::*;
     use crate::entropy::SystemEntropy;
 
-    fn id() -> WebhookId {
+    fn id<K>() -> countersign_proto::ids::Id<K> {
         new_id(Timestamp::from_seconds(1_800_000_000), &SystemEntropy::default())
     }
 
@@ -72,16 +75,17 @@ mod tests {
     }
 
     #[test]
-    fn each_webhook_and_each_generation_has_keys_of_its_own_and_the_same_ones_each_time() {
+    fn each_webhook_and_each_rotation_has_keys_of_its_own_and_the_same_ones_each_time() {
         let seals = Seals::new(b"key file");
         let (one, other) = (id(), id());
-        let keys = |seals: &Seals, id, generation| {
-            let keys = WebhookKeys::of(seals, id, generation).unwrap();
+        let (secret, rotated) = (id(), id());
+        let keys = |seals: &Seals, id, secret| {
+            let keys = WebhookKeys::of(seals, id, secret).unwrap();
             (keys.secret(), keys.public_key())
         };
-        let first = keys(&seals, one, 1);
-        assert_eq!(first, keys(&seals, one, 1));
-        let others = [keys(&seals, one, 2), keys(&seals, other, 1), keys(&Seals::new(b"another"), one, 1)];
+        let first = keys(&seals, one, secret);
+        assert_eq!(first, keys(&seals, one, secret));
+        let others = [keys(&seals, one, rotated), keys(&seals, other, secret), keys(&Seals::new(b"another"), one, secret)];
         assert!(others.iter().all(|keys| keys.0 != first.0 && keys.1 != first.1));
         assert_eq!(decoded(&first.0, "whsec_").len(), 32);
         assert_ne!(decoded(&first.0, "whsec_"), decoded(&first.1, "whpk_"));
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn both_signatures_are_over_the_id_the_time_and_the_body() {
-        let keys = WebhookKeys::of(&Seals::new(b"key file"), id(), 1).unwrap();
+        let keys = WebhookKeys::of(&Seals::new(b"key file"), id(), id()).unwrap();
         let header = keys.signatures("message", 1_800_000_000, b"{\"type\":\"x\"}");
         let signed = b"message.1800000000.{\"type\":\"x\"}";
         let (symmetric, asymmetric) = header.split_once(' ').unwrap();

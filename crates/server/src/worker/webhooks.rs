@@ -2,9 +2,11 @@
 //!
 //! Woken by the commit that queued a message on this node, and looks once a second by itself: what another node's crash
 //! left behind is sent after its lease. At least once: whoever dies between the send and the verdict lets it be sent
-//! again, under the same id. One address has at most four messages in flight on a node, one at which everything fails has
-//! one, and all of those together a quarter of the room: whoever is slow, dead or a trap keeps nobody else waiting. No
+//! again, under the same id. Who is served next, and how much of one address is in flight, is in `room`: whoever is slow,
+//! dead or a trap keeps nobody else waiting. No
 //! network call inside a transaction, and never a decision here: a sign-in does not depend on this.
+
+mod room;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,15 +14,17 @@ use countersign_core::{
     actor::{Actor, Stamp},
     ports::{
         StoreError,
-        webhooks::{ClaimDeliveries, Content, DeliveryVerdict, DueWebhook, FinishDelivery, LeasedDelivery},
+        webhooks::{ClaimDeliveries, Content, DeliveryVerdict, DueWebhook, FinishDelivery, Health, LeasedDelivery},
     },
-    webhook::{Attempt, DisabledReason, FAILING_SECONDS, Failed, is_urgent, next_attempt},
+    webhook::{Attempt, DisabledReason, FAILING_SECONDS, Failed, is_urgent, next_attempt, not_tried_until},
 };
 use countersign_proto::{ids::WebhookId, timestamp::Timestamp};
 use countersign_push::{WEBHOOK_TIMEOUT, WebhookOutcome};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use self::room::{LISTED, Room};
 use crate::{
+    alarm,
     http::state::App,
     shutdown::Stopping,
     telling::{self, Hindrance},
@@ -32,16 +36,6 @@ const LEASE_SECONDS: i64 = 25;
 const STORING_MILLIS: i64 = 3_000;
 /// How long a stop waits for what is in flight.
 const STOPPING: Duration = Duration::from_secs(3);
-/// Messages to one address in flight.
-const PER_WEBHOOK: u32 = 4;
-/// Messages to one address at which everything fails.
-const PER_FAILING: u32 = 1;
-/// Messages in flight.
-const ROOM: usize = 256;
-/// Of these, to addresses at which everything fails.
-const ROOM_FOR_FAILING: usize = 64;
-/// Addresses that are looked at in one statement, and leased for in one transaction.
-const LISTED: u32 = 64;
 /// Messages to a deleted address that are dropped in one transaction.
 const DROPPED: u32 = 500;
 
@@ -96,12 +90,9 @@ pub async fn round(app: &Arc<App>) -> Result<usize, StoreError> {
 #[derive(Default)]
 struct Flights {
     tasks: JoinSet<FinishDelivery>,
-    by_task: HashMap<Id, (WebhookId, bool)>,
-    by_webhook: HashMap<WebhookId, u32>,
-    failing: usize,
+    by_task: HashMap<Id, (WebhookId, Health)>,
+    room: Room,
     landed: Vec<FinishDelivery>,
-    /// Where there was no room any more: the next look begins behind it, so that everybody has a turn.
-    last_served: Option<WebhookId>,
 }
 
 impl Flights {
@@ -109,18 +100,11 @@ impl Flights {
         self.tasks.is_empty()
     }
 
-    /// How many more of this webhook may leave.
-    fn room(&self, due: &DueWebhook) -> u32 {
-        let bound = if due.is_failing { PER_FAILING } else { PER_WEBHOOK };
-        bound.saturating_sub(self.by_webhook.get(&due.id).copied().unwrap_or(0))
-    }
-
-    fn start(&mut self, app: &Arc<App>, leased: LeasedDelivery) {
-        let (id, is_failing) = (leased.webhook.id, leased.webhook.failing_since.is_some());
+    fn start(&mut self, app: &Arc<App>, leased: LeasedDelivery, health: Health) {
+        let id = leased.webhook.id;
         let task = self.tasks.spawn(deliver(Arc::clone(app), leased));
-        self.by_task.insert(task.id(), (id, is_failing));
-        *self.by_webhook.entry(id).or_default() += 1;
-        self.failing += usize::from(is_failing);
+        self.by_task.insert(task.id(), (id, health));
+        self.room.depart(id, health);
     }
 
     /// Waits until a message has landed; with none on its way for ever. May be dropped while it waits.
@@ -151,13 +135,8 @@ impl Flights {
                 error.id()
             }
         };
-        let Some((id, is_failing)) = self.by_task.remove(&task) else { return };
-        self.failing -= usize::from(is_failing);
-        if let Some(count) = self.by_webhook.get_mut(&id) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_webhook.remove(&id);
-            }
+        if let Some((id, health)) = self.by_task.remove(&task) {
+            self.room.land(id, health);
         }
     }
 }
@@ -165,50 +144,20 @@ impl Flights {
 /// Leases and starts as much as there is room for; returns how much that was.
 async fn fill(app: &Arc<App>, flights: &mut Flights) -> Result<usize, StoreError> {
     let mut started = 0;
-    // Those behind the last one that was served, then all: whoever has been served has less room, or none.
-    for begin in [flights.last_served.take(), None] {
-        let mut after = begin;
-        loop {
-            let due = app.store.due_webhooks(app.now(), after, LISTED).await?;
+    for health in [Health::Well, Health::Failing] {
+        let mut turn = flights.room.begin(health);
+        while let Some(after) = flights.room.look(&turn) {
+            let due = app.store.due_webhooks(app.now(), health, after, LISTED).await?;
             drop_orphans(app, &due).await?;
-            let wanted = wanted(flights, &due);
+            let wanted = flights.room.serve(&mut turn, &due);
             if !wanted.is_empty() {
                 let leased = claim(app, wanted).await?;
                 started += leased.len();
-                leased.into_iter().for_each(|leased| flights.start(app, leased));
+                leased.into_iter().for_each(|leased| flights.start(app, leased, health));
             }
-            let is_all = due.len() < LISTED as usize;
-            after = due.last().map(|due| due.id);
-            if flights.tasks.len() >= ROOM {
-                flights.last_served = after;
-                return Ok(started);
-            }
-            if is_all {
-                break;
-            }
-        }
-        if begin.is_none() {
-            break;
         }
     }
     Ok(started)
-}
-
-/// How many messages of which webhooks may leave now.
-fn wanted(flights: &Flights, due: &[DueWebhook]) -> Vec<(WebhookId, u32)> {
-    let mut left = u32::try_from(ROOM.saturating_sub(flights.tasks.len())).unwrap_or(0);
-    let mut left_for_failing = u32::try_from(ROOM_FOR_FAILING.saturating_sub(flights.failing)).unwrap_or(0);
-    let mut wanted = Vec::new();
-    for due in due.iter().filter(|due| !due.is_gone) {
-        let bound = if due.is_failing { left.min(left_for_failing) } else { left };
-        let count = flights.room(due).min(bound);
-        if count > 0 {
-            left -= count;
-            left_for_failing -= if due.is_failing { count } else { 0 };
-            wanted.push((due.id, count));
-        }
-    }
-    wanted
 }
 
 async fn drop_orphans(app: &App, due: &[DueWebhook]) -> Result<(), StoreError> {
@@ -221,7 +170,16 @@ async fn drop_orphans(app: &App, due: &[DueWebhook]) -> Result<(), StoreError> {
 async fn claim(app: &App, webhooks: Vec<(WebhookId, u32)>) -> Result<Vec<LeasedDelivery>, StoreError> {
     let now = app.now();
     let command = ClaimDeliveries { lease: app.new_id(now), now, lease_seconds: LEASE_SECONDS, webhooks };
-    app.store.claim_webhook_deliveries(command).await
+    let mut leased = Vec::new();
+    for delivery in app.store.claim_webhook_deliveries(command).await? {
+        match delivery {
+            Ok(delivery) => leased.push(delivery),
+            // It is looked at again after its lease: perhaps by a node that knows what a later version wrote.
+            Err(StoreError::Corrupt { table, row, .. }) => alarm::raise(table, &row),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(leased)
 }
 
 async fn store(app: &App, finished: Vec<FinishDelivery>) {
@@ -239,9 +197,19 @@ async fn store(app: &App, finished: Vec<FinishDelivery>) {
 struct Tried {
     outcome: WebhookOutcome,
     status_code: Option<u16>,
-    /// Nothing was sent, and never will be.
-    is_final: bool,
     was_sent: bool,
+    next: Next,
+}
+
+/// What follows if it did not arrive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Its schedule.
+    Schedule,
+    /// Nothing: it was not sent, and never will be.
+    Nothing,
+    /// The same once more: it was not sent for want of something of ours, which is no fault of the address.
+    SameAgain,
 }
 
 /// Sends one message.
@@ -264,38 +232,50 @@ async fn deliver(app: Arc<App>, leased: LeasedDelivery) -> FinishDelivery {
 }
 
 async fn attempt(app: &App, leased: &LeasedDelivery, now: Timestamp) -> Tried {
-    let failed = |reason| WebhookOutcome::Failed { retry_after_millis: None, reason, was_asked: false };
+    let not_sent = |reason, next| {
+        let outcome = WebhookOutcome::Failed { retry_after_millis: None, reason, was_asked: false };
+        Tried { outcome, status_code: None, was_sent: false, next }
+    };
     let message = match telling::prepare(app, leased, now).await {
         Ok(message) => message,
-        Err(hindrance) => {
-            let (reason, is_final) = match hindrance {
-                Hindrance::Now(reason) => (reason, false),
-                Hindrance::Ever(reason) => (reason, true),
-            };
-            return Tried { outcome: failed(reason), status_code: None, is_final, was_sent: false };
-        }
+        Err(Hindrance::Passing(reason)) => return not_sent(reason, Next::SameAgain),
+        Err(Hindrance::Now(reason)) => return not_sent(reason, Next::Schedule),
+        Err(Hindrance::Ever(reason)) => return not_sent(reason, Next::Nothing),
     };
     let left = leased.leased_until.plus_millis(-STORING_MILLIS).millis_since(app.now());
     let limit = Duration::from_millis(left).min(WEBHOOK_TIMEOUT);
     if limit.is_zero() {
         // Too late for this lease: somebody else's turn may have begun.
-        return Tried { outcome: failed("lease-over"), status_code: None, is_final: false, was_sent: false };
+        return not_sent("lease-over", Next::SameAgain);
     }
     let report = app.webhooks.send(message, limit).await;
     let was_sent = !matches!(report.outcome, WebhookOutcome::Failed { was_asked: false, .. });
-    Tried { outcome: report.outcome, status_code: report.status_code, is_final: false, was_sent }
+    let next = if was_sent { Next::Schedule } else { Next::SameAgain };
+    Tried { outcome: report.outcome, status_code: report.status_code, was_sent, next }
 }
 
 fn verdict(app: &App, leased: &LeasedDelivery, tried: &Tried, at: Timestamp) -> DeliveryVerdict {
-    let retry_after_millis = match tried.outcome {
-        WebhookOutcome::Delivered => return DeliveryVerdict::Delivered,
-        WebhookOutcome::Gone => return DeliveryVerdict::Failed,
-        WebhookOutcome::Failed { .. } if tried.is_final => return DeliveryVerdict::Failed,
-        WebhookOutcome::Failed { retry_after_millis, .. } => retry_after_millis,
+    let retry_after_millis = match (tried.outcome, tried.next) {
+        (WebhookOutcome::Delivered, _) => return DeliveryVerdict::Delivered,
+        (WebhookOutcome::Gone, _) | (_, Next::Nothing) => return DeliveryVerdict::Failed,
+        (_, Next::SameAgain) => return DeliveryVerdict::NotTried(not_tried_until(at, app.entropy.as_ref())),
+        (WebhookOutcome::Failed { retry_after_millis, .. }, Next::Schedule) => retry_after_millis,
     };
     let is_urgent = matches!(&leased.content, Content::Event { event, .. } if is_urgent(event.kind));
     let failed = Failed { is_urgent, tries: leased.tries, queued_at: leased.queued_at, retry_after_millis };
-    next_attempt(failed, at, app.entropy.as_ref()).map_or(DeliveryVerdict::Failed, DeliveryVerdict::RetryAt)
+    let Some(next) = next_attempt(failed, at, app.entropy.as_ref()) else { return DeliveryVerdict::Failed };
+    if is_put_off(leased, tried.status_code, retry_after_millis) {
+        DeliveryVerdict::NotBefore(next)
+    } else {
+        DeliveryVerdict::RetryAt(next)
+    }
+}
+
+/// Whether the address was well, or answered that it does not want this one now: it is not asked sooner because it takes
+/// others.
+fn is_put_off(leased: &LeasedDelivery, status_code: Option<u16>, retry_after_millis: Option<i64>) -> bool {
+    let refuses = status_code.is_some_and(|code| (400..500).contains(&code));
+    refuses || retry_after_millis.is_some() || leased.webhook.failing_since.is_none()
 }
 
 /// Whether the address is to be told nothing from now on.

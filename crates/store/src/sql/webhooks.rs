@@ -25,7 +25,8 @@ use countersign_core::{
         PageRequest, StoreError,
         webhooks::{
             ChangeWebhook, ChangeWebhookOutcome, ClaimDeliveries, CreateWebhook, CreateWebhookOutcome, DeliveryRecord,
-            DueWebhook, FinishDelivery, LeasedDelivery, ReplayDeliveries, WebhookRecord, WebhookTarget, Webhooks,
+            DueWebhook, FinishDelivery, Health, LeasedDelivery, ReplayDeliveries, WebhookRecord, WebhookTarget,
+            Webhooks,
         },
     },
     wake::WakeKey,
@@ -39,7 +40,7 @@ use uuid::Uuid;
 
 pub(super) use self::queue::parameter;
 use super::{Columns, Database, Outcome, Plain, Tx, query};
-use crate::{failure::Failure, statement::Statement};
+use crate::{failure::Failure, rows, statement::Statement};
 
 /// See the module.
 pub(super) struct Statements {
@@ -107,18 +108,18 @@ impl Plain for CreateWebhook {
             return Ok(Outcome::Rollback(CreateWebhookOutcome::QuotaExceeded { limit: limit(self, tx).await? }));
         }
         let insert = "-- create_webhook
-            INSERT INTO webhooks (id, tenant_id, url, events, description, status, secret_generation, previous_until,
+            INSERT INTO webhooks (id, tenant_id, url, events, description, status, secret_id, previous_secrets,
                 seal, created_at)
             VALUES ($1, $2, $3, $4, $5, 'enabled', $6, $7, $8, $9)";
-        let WebhookTarget { url, events, secret_generation, previous_until, seal } = &self.target;
+        let WebhookTarget { url, events, secret_id, previous_secrets, seal } = &self.target;
         let insert = query(insert)
             .bind(self.id.as_uuid())
             .bind(tenant_id.as_uuid())
             .bind(url)
             .bind(events.to_string())
             .bind(&self.description)
-            .bind(i64::from(*secret_generation))
-            .bind(previous_until.map(Timestamp::as_millis))
+            .bind(secret_id.as_uuid())
+            .bind(rows::json(previous_secrets)?)
             .bind(seal)
             .bind(self.stamp.at.as_millis());
         tx.execute(insert).await?;
@@ -156,10 +157,10 @@ impl Plain for ChangeWebhook {
         let change = "-- change_webhook
             UPDATE webhooks SET
                 failing_since = CASE WHEN url = $4 AND status = $7 THEN failing_since ELSE NULL END,
-                url = $4, events = $5, description = $6, status = $7, disabled_reason = $8, secret_generation = $9,
-                previous_until = $10, seal = $11, version = version + 1
+                url = $4, events = $5, description = $6, status = $7, disabled_reason = $8, secret_id = $9,
+                previous_secrets = $10, seal = $11, version = version + 1
             WHERE id = $1 AND tenant_id = $2 AND version = $3";
-        let WebhookTarget { url, events, secret_generation, previous_until, seal } = &self.target;
+        let WebhookTarget { url, events, secret_id, previous_secrets, seal } = &self.target;
         let change = query(change)
             .bind(self.id.as_uuid())
             .bind(self.stamp.tenant_id.as_uuid())
@@ -169,8 +170,8 @@ impl Plain for ChangeWebhook {
             .bind(&self.description)
             .bind(status_word(self.status))
             .bind(reason_word(self.status))
-            .bind(i64::from(*secret_generation))
-            .bind(previous_until.map(Timestamp::as_millis))
+            .bind(secret_id.as_uuid())
+            .bind(rows::json(previous_secrets)?)
             .bind(seal);
         let is_changed = tx.execute(change).await? == 1;
         let Some(record) = find(tx, self.stamp.tenant_id, self.id).await? else {
@@ -295,13 +296,17 @@ impl Webhooks for Database {
     async fn due_webhooks(
         &self,
         now: Timestamp,
+        health: Health,
         after: Option<WebhookId>,
         limit: u32,
     ) -> Result<Vec<DueWebhook>, StoreError> {
-        due::webhooks(self, now, after, limit).await
+        due::webhooks(self, now, health, (after, limit)).await
     }
 
-    async fn claim_webhook_deliveries(&self, command: ClaimDeliveries) -> Result<Vec<LeasedDelivery>, StoreError> {
+    async fn claim_webhook_deliveries(
+        &self,
+        command: ClaimDeliveries,
+    ) -> Result<Vec<Result<LeasedDelivery, StoreError>>, StoreError> {
         self.write(command).await
     }
 

@@ -9,14 +9,14 @@ use countersign_core::{
         PageRequest, StoreError,
         webhooks::{
             ChallengeState, ChangeWebhook, ChangeWebhookOutcome, ClaimDeliveries, Content, CreateWebhook,
-            CreateWebhookOutcome, DeliveryRecord, DeliveryVerdict, FinishDelivery, LeasedDelivery, ReplayDeliveries,
-            WebhookRecord, WebhookTarget,
+            CreateWebhookOutcome, DeliveryRecord, DeliveryVerdict, FinishDelivery, Health, LeasedDelivery,
+            ReplayDeliveries, WebhookRecord, WebhookTarget,
         },
     },
     wake::WakeKey,
     webhook::{
         Attempt, DELIVERED_KEPT_SECONDS, DeliveryStatus, DisabledReason, EventFilter, FAILED_KEPT_SECONDS,
-        WAITING_KEPT_SECONDS, WebhookStatus,
+        PreviousSecret, WAITING_KEPT_SECONDS, WebhookStatus,
     },
 };
 use countersign_proto::{
@@ -32,8 +32,8 @@ pub(crate) fn target(words: &[&str]) -> WebhookTarget {
     WebhookTarget {
         url: "https://hooks.example/a".to_owned(),
         events: EventFilter::parse(words.iter().copied()).unwrap(),
-        secret_generation: 1,
-        previous_until: None,
+        secret_id: "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap(),
+        previous_secrets: Vec::new(),
         seal: "seal".to_owned(),
     }
 }
@@ -77,7 +77,8 @@ impl World {
     }
 
     async fn lease_messages(&self, webhook: &WebhookRecord, limit: u32, now: Timestamp) -> Vec<LeasedDelivery> {
-        self.store.claim_webhook_deliveries(self.claim_messages(&[(webhook.id, limit)], now)).await.unwrap()
+        let claim = self.claim_messages(&[(webhook.id, limit)], now);
+        readable(self.store.claim_webhook_deliveries(claim).await)
     }
 
     async fn webhook_now(&self, webhook: &WebhookRecord) -> WebhookRecord {
@@ -98,6 +99,11 @@ impl World {
             limit: 100,
         }
     }
+}
+
+/// What was leased, all of it readable.
+fn readable(leased: Result<Vec<Result<LeasedDelivery, StoreError>>, StoreError>) -> Vec<LeasedDelivery> {
+    leased.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
 fn attempt(number: u32) -> Attempt {
@@ -172,7 +178,7 @@ async fn a_disabled_webhook_is_told_nothing_until_it_is_enabled_again() {
         };
         world.phone("grace").await;
         assert_eq!(world.told(&webhook).await, ["device.added"]);
-        assert_eq!(world.store.due_webhooks(NOW, None, 10).await, Ok(vec![]));
+        assert_eq!(world.store.due_webhooks(NOW, Health::Well, None, 10).await, Ok(vec![]));
         assert_eq!(world.lease_messages(&webhook, 4, NOW).await, []);
         assert_eq!(world.store.oldest_due_webhook_delivery(NOW).await, Ok(None));
         let enabled = changed(&world, &disabled, WebhookStatus::Enabled);
@@ -189,8 +195,8 @@ async fn of_two_changes_of_one_version_one_is_told_so() {
         let mut command = changed(&world, &webhook, WebhookStatus::Enabled);
         command.target = WebhookTarget {
             url: "https://other.example/".to_owned(),
-            secret_generation: 2,
-            previous_until: Some(NOW.plus_seconds(60)),
+            secret_id: world.id(),
+            previous_secrets: vec![PreviousSecret { id: webhook.target.secret_id, until: NOW.plus_seconds(60) }],
             ..target(&["user.*"])
         };
         command.description = Some("the other one".to_owned());
@@ -312,6 +318,38 @@ async fn what_was_kept_for_long_enough_is_forgotten_and_what_is_on_its_way_is_no
         let verdict = finished(&leased[0], DeliveryVerdict::RetryAt(late), late);
         assert_eq!(world.store.finish_webhook_deliveries(vec![verdict]).await, Ok(1));
         assert_eq!(forget(WAITING_KEPT_SECONDS).await, Ok(1));
+        assert_eq!(world.deliveries(&webhook).await, []);
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_sender_left_at_a_disabled_webhook_is_sent_again_by_wish_and_forgotten() {
+    for world in World::each().await {
+        let webhook = world.webhook(&["device.*"]).await;
+        for user in ["ada", "grace"] {
+            world.phone(user).await;
+        }
+        let leased = world.lease_messages(&webhook, 2, NOW).await;
+        let disabled = changed(&world, &webhook, WebhookStatus::Disabled(DisabledReason::Client));
+        world.store.change_webhook(disabled).await.unwrap();
+        let replay = async |seconds| {
+            let stamp = world.stamp_at(world.client, NOW.plus_seconds(seconds));
+            world.store.replay_webhook_delivery(stamp, webhook.id, leased[0].id).await.unwrap();
+            let message = world.store.webhook_delivery(world.tenant_id, webhook.id, leased[0].id).await;
+            message.unwrap().unwrap().queued_at
+        };
+        assert_eq!(replay(LEASE_SECONDS - 1).await, NOW, "it may be on its way");
+        assert_eq!(replay(LEASE_SECONDS).await, NOW.plus_seconds(LEASE_SECONDS));
+        let late = finished(&leased[0], DeliveryVerdict::Delivered, NOW.plus_seconds(LEASE_SECONDS));
+        assert_eq!(world.other.finish_webhook_deliveries(vec![late]).await, Ok(0), "its lease is over");
+        let end = NOW.plus_seconds(WAITING_KEPT_SECONDS);
+        assert_eq!(
+            world.store.forget_webhook_deliveries(end, 100).await,
+            Ok(1),
+            "the other one, leased by nobody alive"
+        );
+        let end = end.plus_seconds(LEASE_SECONDS);
+        assert_eq!(world.store.forget_webhook_deliveries(end, 100).await, Ok(1));
         assert_eq!(world.deliveries(&webhook).await, []);
     }
 }

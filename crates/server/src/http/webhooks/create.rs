@@ -40,7 +40,8 @@ pub async fn handle(
     checker.finish().map_err(ApiError::invalid_members)?;
     let now = app.now();
     let (id, tenant_id) = (app.new_id(now), caller.caller.tenant_id);
-    let target = WebhookTarget { url, events, secret_generation: 1, previous_until: None, seal: String::new() };
+    let (secret_id, previous_secrets) = (app.new_id(now), Vec::new());
+    let target = WebhookTarget { url, events, secret_id, previous_secrets, seal: String::new() };
     let command = CreateWebhook {
         stamp: caller.stamp(&app, now),
         id,

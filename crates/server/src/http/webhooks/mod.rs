@@ -30,7 +30,7 @@ use super::{
     problem::{ApiError, ApiResult},
     state::App,
 };
-use crate::signing::WebhookKeys;
+use crate::{signing::WebhookKeys, telling};
 
 /// How often a change is begun again because somebody else was faster.
 const TRIES: usize = 5;
@@ -97,6 +97,10 @@ async fn change(
 ) -> ApiResult<WebhookRecord> {
     for _ in 0..TRIES {
         let record = find(app, caller, id).await?;
+        // What is kept of the row is sealed anew: never what somebody else wrote into it.
+        if !telling::is_sealed(&app.keys, &record) {
+            return Err(ApiError::internal("a webhook that this server did not seal"));
+        }
         let Some(command) = make(&record)? else { return Ok(record) };
         match app.store.change_webhook(command).await? {
             ChangeWebhookOutcome::Changed(record) => return Ok(record),
@@ -108,7 +112,7 @@ async fn change(
 }
 
 fn keys(app: &App, record: &WebhookRecord) -> ApiResult<WebhookKeys> {
-    Ok(WebhookKeys::of(app.keys.seals(), record.id, record.target.secret_generation)?)
+    Ok(WebhookKeys::of(app.keys.seals(), record.id, record.target.secret_id)?)
 }
 
 fn show_webhook(app: &App, record: WebhookRecord) -> ApiResult<Webhook> {
@@ -125,7 +129,7 @@ fn show_webhook(app: &App, record: WebhookRecord) -> ApiResult<Webhook> {
             WebhookStatus::Disabled(reason) => Some(reason.as_str().to_owned()),
         },
         public_key,
-        previous_secret_until: record.target.previous_until.filter(|until| *until > now),
+        previous_secret_until: record.target.previous_secrets.iter().map(|it| it.until).filter(|it| *it > now).max(),
         failing_since: record.failing_since,
         created_at: record.created_at,
     })

@@ -10,7 +10,7 @@ use countersign_core::{
     event::EventKind,
     ports::webhooks::{ChangeWebhook, WebhookTarget},
     text::Checker,
-    webhook::{MAX_OVERLAP_SECONDS, USUAL_OVERLAP_SECONDS},
+    webhook::{MAX_OVERLAP_SECONDS, USUAL_OVERLAP_SECONDS, previous_secrets},
 };
 use countersign_proto::api::webhooks::{RotateWebhookSecret as Request, WebhookWithSecret};
 
@@ -25,7 +25,8 @@ use crate::{
     telling::seal,
 };
 
-/// Gives a webhook another secret and key. The ones before go on signing beside them for a while; older ones no more.
+/// Gives a webhook another secret and key. The ones before go on signing beside them for a while, and the oldest that
+/// sign still, so that a call may be repeated whose reply was lost.
 #[utoipa::path(post, path = "/v1/webhooks/{id}/rotate-secret", tag = "webhooks", request_body = Request,
     params(("id" = String, Path)),
     responses((status = 200, description = "The webhook, with its new secret", body = WebhookWithSecret)))]
@@ -44,9 +45,11 @@ pub async fn handle(
     checker.finish().map_err(ApiError::invalid_members)?;
     let now = app.now();
     let record = change(&app, &caller, id, |record| {
+        let until = (overlap > 0).then(|| now.plus_seconds(overlap));
+        let WebhookTarget { secret_id, previous_secrets: before, .. } = &record.target;
         let target = WebhookTarget {
-            secret_generation: record.target.secret_generation.saturating_add(1),
-            previous_until: (overlap > 0).then(|| now.plus_seconds(overlap)),
+            secret_id: app.new_id(now),
+            previous_secrets: previous_secrets(before, *secret_id, until, now),
             ..record.target.clone()
         };
         Ok(Some(ChangeWebhook {

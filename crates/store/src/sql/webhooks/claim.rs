@@ -86,9 +86,9 @@ impl Statements {
 
 #[async_trait]
 impl Plain for ClaimDeliveries {
-    type Reply = Vec<LeasedDelivery>;
+    type Reply = Vec<Result<LeasedDelivery, StoreError>>;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Vec<LeasedDelivery>>, Failure> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Self::Reply>, Failure> {
         let statements = tx.statements();
         let leased_until = self.now.plus_seconds(self.lease_seconds);
         let mut claimed = Vec::new();
@@ -112,12 +112,17 @@ impl Plain for ClaimDeliveries {
         let leased = query(&statements.webhooks.claim.leased_webhook_deliveries)
             .bind(rows::to_parameter(CLAIMED, claimed))
             .bind(self.lease.as_uuid());
-        let mut deliveries = Vec::new();
+        // Each row by itself: one that somebody has spoilt, or that a later version wrote, stays leased and is an error
+        // of its own. The others are told.
+        let (mut deliveries, mut unreadable) = (Vec::new(), Vec::new());
         for row in &tx.fetch_all(leased).await? {
-            deliveries.push(delivery(&Columns::new("webhook_deliveries", row), self)?);
+            match delivery(&Columns::new("webhook_deliveries", row), self) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => unreadable.push(Err(error)),
+            }
         }
         in_turns(&mut deliveries);
-        Ok(Outcome::Commit(deliveries))
+        Ok(Outcome::Commit(deliveries.into_iter().map(Ok).chain(unreadable).collect()))
     }
 
     fn finds_itself(&self) -> bool {

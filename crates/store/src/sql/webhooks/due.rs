@@ -1,7 +1,13 @@
 //! Which webhooks have something to be told, and what is dropped.
 
 use async_trait::async_trait;
-use countersign_core::ports::{StoreError, webhooks::DueWebhook};
+use countersign_core::{
+    ports::{
+        StoreError,
+        webhooks::{DueWebhook, Health},
+    },
+    webhook::FAILING_AFTER_SECONDS,
+};
 use countersign_proto::{ids::WebhookId, timestamp::Timestamp};
 use uuid::Uuid;
 
@@ -39,9 +45,10 @@ impl Statements {
             due_webhooks: Statement::new(format!(
                 "-- due_webhooks
                 {waiting}
-                SELECT waiting.webhook_id AS webhook_id, webhooks.id AS found_id, webhooks.failing_since AS failing_since
+                SELECT waiting.webhook_id AS webhook_id, webhooks.id AS found_id
                 FROM waiting LEFT JOIN webhooks ON webhooks.id = waiting.webhook_id
                 WHERE waiting.webhook_id IS NOT NULL AND (webhooks.id IS NULL OR webhooks.status = 'enabled')
+                  AND CASE WHEN webhooks.failing_since <= $4 THEN 1 ELSE 0 END = $5
                   AND (SELECT webhook_deliveries.due_at FROM webhook_deliveries
                        WHERE webhook_deliveries.webhook_id = waiting.webhook_id
                          AND webhook_deliveries.status = 'pending'
@@ -67,22 +74,20 @@ impl Statements {
 pub(super) async fn webhooks(
     database: &Database,
     now: Timestamp,
-    after: Option<WebhookId>,
-    limit: u32,
+    health: Health,
+    (after, limit): (Option<WebhookId>, u32),
 ) -> Result<Vec<DueWebhook>, StoreError> {
     let due = query(&database.statements.webhooks.due.due_webhooks)
         .bind(now.as_millis())
         .bind(after.map_or(Uuid::nil(), WebhookId::as_uuid))
-        .bind(i64::from(limit));
+        .bind(i64::from(limit))
+        .bind(now.plus_seconds(-FAILING_AFTER_SECONDS).as_millis())
+        .bind(i64::from(health == Health::Failing));
     let mut webhooks = Vec::new();
     for row in &database.fetch_all(due).await? {
         let row = Columns::new("webhook_deliveries", row);
         let found: Option<WebhookId> = row.optional_id("found_id")?;
-        webhooks.push(DueWebhook {
-            id: row.id("webhook_id")?,
-            is_failing: row.optional_time("failing_since")?.is_some(),
-            is_gone: found.is_none(),
-        });
+        webhooks.push(DueWebhook { id: row.id("webhook_id")?, is_gone: found.is_none() });
     }
     Ok(webhooks)
 }
@@ -126,11 +131,11 @@ impl Plain for ForgetDeliveries {
     type Reply = u64;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<u64>, Failure> {
-        // Never one that is on its way: its lease ends within seconds, and then it goes.
+        // Never one that is on its way: its lease ends within seconds, and then it goes, also if nobody gave it back.
         let delete = "-- forget_webhook_deliveries
             DELETE FROM webhook_deliveries WHERE (webhook_id, message_id) IN
                 (SELECT webhook_id, message_id FROM webhook_deliveries
-                 WHERE kept_until <= $1 AND lease IS NULL ORDER BY kept_until LIMIT $2)";
+                 WHERE kept_until <= $1 AND (lease IS NULL OR leased_until <= $1) ORDER BY kept_until LIMIT $2)";
         let delete = query(delete).bind(self.now.as_millis()).bind(i64::from(self.limit));
         Ok(ended(tx.execute(delete).await?))
     }

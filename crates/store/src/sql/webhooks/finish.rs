@@ -1,8 +1,8 @@
 //! Storing what attempts came to: in the message, and in the address.
 //!
 //! A verdict counts only while its lease stands in the row. The messages first, then the webhooks, each in the order of
-//! their keys. An address that answers again gets what waits for later now, some of it with each message that arrives:
-//! after days of silence nothing waits for another day.
+//! their keys. An address that answers again gets what waits for later now, some of it each minute: after days of silence
+//! nothing waits for another day. Not what it refuses while it takes the rest: that keeps its own pauses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,18 +36,23 @@ const VERDICTS: &rows::Columns = &[
     ("r_lease", Type::Id),
     ("r_status", Type::Text),
     ("r_due_at", Type::Integer),
+    ("r_is_put_off", Type::Integer),
+    ("r_tries", Type::Integer),
     ("r_attempts", Type::Text),
     ("r_kept_until", Type::Integer),
 ];
 const HEALTH: &rows::Columns = &[("r_id", Type::Id), ("r_failing_since", Type::Integer)];
 
-/// Messages that one which arrives brings forward.
-const BROUGHT_FORWARD: u32 = 50;
+/// Messages that are brought forward at once.
+const BROUGHT_FORWARD: u32 = 100;
+/// And how long until the next are.
+const BRINGING_SECONDS: i64 = 60;
 
 /// See the module.
 pub(super) struct Statements {
     finish_webhook_deliveries: Statement,
     webhook_health: Statement,
+    catch_up: Statement,
     bring_forward: Statement,
 }
 
@@ -57,7 +62,8 @@ impl Statements {
             finish_webhook_deliveries: Statement::new(format!(
                 "-- finish_webhook_deliveries
                 UPDATE webhook_deliveries SET lease = NULL, leased_until = NULL, status = r_status, due_at = r_due_at,
-                    attempts = r_attempts, kept_until = COALESCE(r_kept_until, kept_until)
+                    is_put_off = r_is_put_off, tries = r_tries, attempts = r_attempts,
+                    kept_until = COALESCE(r_kept_until, kept_until)
                 FROM {verdicts}
                 WHERE webhook_deliveries.webhook_id = r_webhook_id AND webhook_deliveries.message_id = r_message_id
                   AND webhook_deliveries.lease = r_lease
@@ -72,6 +78,13 @@ impl Statements {
                 FROM {health} WHERE webhooks.id = r_id",
                 health = dialect::row_source(1, HEALTH),
             )),
+            // Of all that arrives in a minute one brings others forward.
+            catch_up: Statement::new(
+                "-- webhook_catches_up
+                UPDATE webhooks SET brought_forward_at = $2
+                WHERE id = $1 AND (brought_forward_at IS NULL OR brought_forward_at <= $3)"
+                    .to_owned(),
+            ),
             bring_forward: Statement::new(format!(
                 "-- bring_webhook_deliveries_forward
                 UPDATE webhook_deliveries SET due_at = $2
@@ -79,6 +92,7 @@ impl Statements {
                     SELECT webhook_deliveries.message_id FROM webhook_deliveries
                     WHERE webhook_deliveries.webhook_id = $1 AND webhook_deliveries.status = 'pending'
                       AND webhook_deliveries.due_at > $2 AND webhook_deliveries.lease IS NULL
+                      AND webhook_deliveries.is_put_off = 0
                     ORDER BY webhook_deliveries.due_at LIMIT $3 {lock})",
                 lock = dialect::locking("FOR UPDATE OF webhook_deliveries SKIP LOCKED"),
             )),
@@ -121,16 +135,22 @@ impl Finish {
         for FinishDelivery { leased, attempt, verdict, at, .. } in &self.0 {
             let (status, due_at, kept_seconds) = match verdict {
                 DeliveryVerdict::Delivered => (DeliveryStatus::Delivered, *at, Some(DELIVERED_KEPT_SECONDS)),
-                DeliveryVerdict::RetryAt(due_at) => (DeliveryStatus::Pending, *due_at, None),
+                DeliveryVerdict::RetryAt(due_at)
+                | DeliveryVerdict::NotBefore(due_at)
+                | DeliveryVerdict::NotTried(due_at) => (DeliveryStatus::Pending, *due_at, None),
                 DeliveryVerdict::Failed => (DeliveryStatus::Failed, *at, Some(FAILED_KEPT_SECONDS)),
             };
-            let attempts = with_attempt(leased.attempts.clone(), attempt.clone());
+            let was_tried = !matches!(verdict, DeliveryVerdict::NotTried(_));
+            let attempts = leased.attempts.clone();
+            let attempts = if was_tried { with_attempt(attempts, attempt.clone()) } else { attempts };
             verdicts.push(json!({
                 "r_webhook_id": rows::id(leased.webhook.id),
                 "r_message_id": rows::id(leased.id),
                 "r_lease": rows::id(leased.lease),
                 "r_status": status.as_str(),
                 "r_due_at": rows::time(due_at),
+                "r_is_put_off": i64::from(matches!(verdict, DeliveryVerdict::NotBefore(_))),
+                "r_tries": leased.tries.saturating_sub(u32::from(!was_tried)),
                 "r_attempts": rows::json(&attempts)?,
                 "r_kept_until": kept_seconds.map(|seconds| rows::time(at.plus_seconds(seconds))),
             }));
@@ -170,6 +190,10 @@ async fn note_health(tx: &mut Tx<'_>, commands: &[&FinishDelivery]) -> Result<()
         tx.execute(query(&statements.webhooks.finish.webhook_health).bind(parameter)).await?;
     }
     for (id, at) in recovered {
+        let catch_up = query(&statements.webhooks.finish.catch_up).bind(id).bind(at.as_millis());
+        if tx.execute(catch_up.bind(at.plus_seconds(-BRINGING_SECONDS).as_millis())).await? == 0 {
+            continue;
+        }
         let bring = query(&statements.webhooks.finish.bring_forward);
         if tx.execute(bring.bind(id).bind(at.as_millis()).bind(i64::from(BROUGHT_FORWARD))).await? > 0 {
             tx.wake(WakeKey::Webhooks);

@@ -160,10 +160,13 @@ impl Plain for ReplayDelivery {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<bool>, Failure> {
         tx.require_actor(&self.stamp).await?;
         let (webhook_id, tenant_id) = (self.webhook_id.as_uuid(), self.stamp.tenant_id.as_uuid());
-        // One that is on its way has a lease: whoever holds it says what becomes of it.
+        // One that is on its way has a lease: whoever holds it says what becomes of it. One whose sender died has a lease
+        // that is over, and at a disabled address nobody would lease it again.
         let replay = "-- replay_webhook_delivery
-            UPDATE webhook_deliveries SET status = 'pending', due_at = $4, queued_at = $4, tries = 0, kept_until = $5
-            WHERE webhook_id = $1 AND message_id = $2 AND tenant_id = $3 AND lease IS NULL";
+            UPDATE webhook_deliveries SET status = 'pending', due_at = $4, queued_at = $4, tries = 0, kept_until = $5,
+                lease = NULL, leased_until = NULL
+            WHERE webhook_id = $1 AND message_id = $2 AND tenant_id = $3
+              AND (lease IS NULL OR leased_until <= $4)";
         let replay = query(replay)
             .bind(webhook_id)
             .bind(self.id.as_uuid())

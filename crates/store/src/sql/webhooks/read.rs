@@ -12,8 +12,8 @@ use countersign_core::{
 use super::super::{Columns, Row};
 
 /// A webhook's.
-pub(super) const COLUMNS: &str = "id, tenant_id, url, events, description, status, disabled_reason, secret_generation,
-    previous_until, seal, failing_since, created_at, version";
+pub(super) const COLUMNS: &str = "id, tenant_id, url, events, description, status, disabled_reason, secret_id,
+    previous_secrets, seal, failing_since, created_at, version";
 
 pub(super) fn webhook(row: &Row) -> Result<WebhookRecord, StoreError> {
     webhook_of(&Columns::new("webhooks", row))
@@ -27,8 +27,8 @@ pub(super) fn webhook_of(row: &Columns<'_>) -> Result<WebhookRecord, StoreError>
         target: WebhookTarget {
             url: row.text("url")?,
             events: row.word("events")?,
-            secret_generation: row.count("secret_generation")?,
-            previous_until: row.optional_time("previous_until")?,
+            secret_id: row.id("secret_id")?,
+            previous_secrets: row.json("previous_secrets")?,
             seal: row.text("seal")?,
         },
         description: row.optional_text("description")?,

@@ -88,18 +88,19 @@ async fn each_webhook_gets_its_share_however_much_another_has_waiting() {
         let busy = with_messages(&world, 30).await;
         let quiet = with_messages(&world, 1).await;
         // The first one is told of the second one's phone, too.
-        let due = world.store.due_webhooks(NOW, None, 10).await.unwrap();
-        let due_now = |id| DueWebhook { id, is_failing: false, is_gone: false };
+        let due_webhooks = |now, after, limit| world.store.due_webhooks(now, Health::Well, after, limit);
+        let due = due_webhooks(NOW, None, 10).await.unwrap();
+        let due_now = |id| DueWebhook { id, is_gone: false };
         let mut ids = [busy.id, quiet.id];
         ids.sort_by_key(|id| id.as_uuid());
         assert_eq!(due, ids.map(due_now));
-        assert_eq!(world.store.due_webhooks(NOW, None, 1).await, Ok(vec![due_now(ids[0])]));
-        assert_eq!(world.store.due_webhooks(NOW, Some(ids[0]), 10).await, Ok(vec![due_now(ids[1])]));
-        assert_eq!(world.store.due_webhooks(NOW, Some(ids[1]), 10).await, Ok(vec![]));
-        assert_eq!(world.store.due_webhooks(NOW.plus_millis(-1), None, 10).await, Ok(vec![]));
+        assert_eq!(due_webhooks(NOW, None, 1).await, Ok(vec![due_now(ids[0])]));
+        assert_eq!(due_webhooks(NOW, Some(ids[0]), 10).await, Ok(vec![due_now(ids[1])]));
+        assert_eq!(due_webhooks(NOW, Some(ids[1]), 10).await, Ok(vec![]));
+        assert_eq!(due_webhooks(NOW.plus_millis(-1), None, 10).await, Ok(vec![]));
 
         let claim = world.claim_messages(&[(busy.id, 4), (quiet.id, 4)], NOW);
-        let leased = world.store.claim_webhook_deliveries(claim).await.unwrap();
+        let leased = readable(world.store.claim_webhook_deliveries(claim).await);
         let of = |webhook: &WebhookRecord| leased.iter().filter(|leased| leased.webhook.id == webhook.id).count();
         assert_eq!((of(&busy), of(&quiet)), (4, 1));
         assert!(leased[..2].iter().any(|leased| leased.webhook.id == quiet.id), "and has its turn");
@@ -117,7 +118,7 @@ async fn two_nodes_never_lease_the_same_message() {
                 world.store.claim_webhook_deliveries(claim()),
                 world.other.claim_webhook_deliveries(claim())
             );
-            for leased in one.unwrap().into_iter().chain(other.unwrap()) {
+            for leased in readable(one).into_iter().chain(readable(other)) {
                 assert!(seen.insert(leased.id.as_uuid()), "{} is leased twice", leased.id);
             }
         }
@@ -134,10 +135,12 @@ async fn an_address_fails_until_something_arrives_and_then_gets_what_waited() {
         let fail = |leased: &LeasedDelivery| finished(leased, DeliveryVerdict::RetryAt(hour), NOW.plus_seconds(1));
         world.store.finish_webhook_deliveries(leased.iter().map(fail).collect()).await.unwrap();
         assert_eq!(world.webhook_now(&webhook).await.failing_since, Some(NOW.plus_seconds(1)));
-        assert_eq!(world.store.due_webhooks(NOW.plus_seconds(60), None, 10).await, Ok(vec![]));
-
-        let due = world.store.due_webhooks(hour, None, 10).await.unwrap();
-        assert!(due[0].is_failing);
+        let due = async |health, now| world.store.due_webhooks(now, health, None, 10).await.unwrap().len();
+        assert_eq!(
+            (due(Health::Well, NOW.plus_seconds(60)).await, due(Health::Failing, NOW.plus_seconds(60)).await),
+            (0, 0)
+        );
+        assert_eq!((due(Health::Well, hour).await, due(Health::Failing, hour).await), (0, 1));
         let leased = world.lease_messages(&webhook, 2, hour).await;
         let again = finished(&leased[0], DeliveryVerdict::RetryAt(hour.plus_seconds(7_200)), hour.plus_seconds(1));
         world.store.finish_webhook_deliveries(vec![again]).await.unwrap();
@@ -149,6 +152,98 @@ async fn an_address_fails_until_something_arrives_and_then_gets_what_waited() {
         world.store.finish_webhook_deliveries(vec![arrived]).await.unwrap();
         assert_eq!(world.webhook_now(&webhook).await.failing_since, None);
         assert_eq!(world.lease_messages(&webhook, 10, back).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn one_bad_answer_does_not_make_an_address_one_that_fails() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 2).await;
+        let leased = world.lease_messages(&webhook, 1, NOW).await.remove(0);
+        let failed = finished(&leased, DeliveryVerdict::RetryAt(NOW.plus_seconds(5)), NOW);
+        world.store.finish_webhook_deliveries(vec![failed]).await.unwrap();
+        let due = async |health, seconds| {
+            world.store.due_webhooks(NOW.plus_seconds(seconds), health, None, 10).await.unwrap().len()
+        };
+        assert_eq!((due(Health::Well, 59).await, due(Health::Failing, 59).await), (1, 0));
+        assert_eq!((due(Health::Well, 60).await, due(Health::Failing, 60).await), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_the_address_put_off_is_not_brought_forward_and_the_rest_once_a_minute() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 5).await;
+        let leased = world.lease_messages(&webhook, 5, NOW).await;
+        let hour = NOW.plus_seconds(3_600);
+        let verdicts = [
+            DeliveryVerdict::NotBefore(hour),
+            DeliveryVerdict::RetryAt(hour),
+            DeliveryVerdict::RetryAt(NOW.plus_seconds(100)),
+            DeliveryVerdict::RetryAt(NOW.plus_seconds(100)),
+            DeliveryVerdict::RetryAt(NOW.plus_seconds(100)),
+        ];
+        let first = leased.iter().zip(verdicts).map(|(leased, verdict)| finished(leased, verdict, NOW)).collect();
+        world.store.finish_webhook_deliveries(first).await.unwrap();
+        let again = world.lease_messages(&webhook, 5, NOW.plus_seconds(100)).await;
+        assert_eq!(again.len(), 3);
+        let arrive = async |index: usize, seconds| {
+            let at = NOW.plus_seconds(seconds);
+            let arrived: LeasedDelivery = again[index].clone();
+            world.store.finish_webhook_deliveries(vec![finished(&arrived, DeliveryVerdict::Delivered, at)]).await
+        };
+        let due_at = async |index: usize| {
+            let message = world.store.webhook_delivery(world.tenant_id, webhook.id, leased[index].id).await;
+            message.unwrap().unwrap().due_at.unwrap()
+        };
+        arrive(0, 101).await.unwrap();
+        assert_eq!((due_at(0).await, due_at(1).await), (hour, NOW.plus_seconds(101)));
+        // It fails once more, and the next arrival within the minute does not bring it along.
+        let brought = world.lease_messages(&webhook, 5, NOW.plus_seconds(101)).await.remove(0);
+        let failed = finished(&brought, DeliveryVerdict::RetryAt(hour), NOW.plus_seconds(102));
+        world.store.finish_webhook_deliveries(vec![failed]).await.unwrap();
+        arrive(1, 103).await.unwrap();
+        assert_eq!((due_at(0).await, due_at(1).await), (hour, hour));
+        arrive(2, 161).await.unwrap();
+        assert_eq!((due_at(0).await, due_at(1).await), (hour, NOW.plus_seconds(161)));
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_was_asked_for_is_no_attempt() {
+    for world in World::each().await {
+        let webhook = with_messages(&world, 1).await;
+        let leased = world.lease_messages(&webhook, 1, NOW).await.remove(0);
+        let soon = NOW.plus_seconds(2);
+        let not_tried = finished(&leased, DeliveryVerdict::NotTried(soon), NOW);
+        let not_tried = FinishDelivery { was_sent: false, ..not_tried };
+        world.store.finish_webhook_deliveries(vec![not_tried]).await.unwrap();
+        let message = world.deliveries(&webhook).await.remove(0);
+        assert_eq!((message.status, message.due_at), (DeliveryStatus::Pending, Some(soon)));
+        assert_eq!(message.attempts, []);
+        assert_eq!(world.lease_messages(&webhook, 1, soon).await[0].tries, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_keeps_no_other_from_being_leased() {
+    for world in World::each().await {
+        let spoilt = world.webhook(&["device.*"]).await;
+        let neighbour = with_messages(&world, 2).await;
+        let messages = world.deliveries(&neighbour).await;
+        let newest = "SELECT message_id FROM webhook_deliveries ORDER BY message_id DESC LIMIT 1";
+        let edit = format!("UPDATE webhook_deliveries SET attempts = 'nonsense' WHERE message_id = ({newest})");
+        assert_eq!(world.database.tamper(&edit).await, 2);
+        let edit = "UPDATE webhooks SET events = ' challenge.won ' WHERE events = ' device.* '";
+        assert_eq!(world.database.tamper(edit).await, 1);
+        let claim = world.claim_messages(&[(spoilt.id, 4), (neighbour.id, 4)], NOW);
+        let leased = world.store.claim_webhook_deliveries(claim).await.unwrap();
+        let (good, bad): (Vec<_>, Vec<_>) = leased.into_iter().partition(Result::is_ok);
+        let good: Vec<_> = good.into_iter().map(|leased| leased.unwrap().id).collect();
+        assert_eq!(good, [messages[1].id]);
+        let is_corrupt =
+            |leased: &Result<LeasedDelivery, StoreError>| matches!(leased, Err(StoreError::Corrupt { .. }));
+        assert!(bad.len() == 3 && bad.iter().all(is_corrupt), "{bad:?}");
     }
 }
 
@@ -212,7 +307,8 @@ async fn a_message_is_sent_again_by_wish_as_if_it_were_new() {
 
         let stamp = || world.stamp_at(world.client, NOW.plus_seconds(100));
         assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, leased[0].id).await, Ok(true));
-        assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, on_its_way.id).await, Ok(true));
+        let soon = world.stamp_at(world.client, NOW.plus_seconds(LEASE_SECONDS - 1));
+        assert_eq!(world.store.replay_webhook_delivery(soon, webhook.id, on_its_way.id).await, Ok(true));
         assert_eq!(world.store.replay_webhook_delivery(stamp(), webhook.id, world.id()).await, Ok(false));
         let told = world.store.webhook_delivery(world.tenant_id, webhook.id, leased[0].id).await.unwrap().unwrap();
         assert_eq!((told.status, told.due_at), (DeliveryStatus::Pending, Some(NOW.plus_seconds(100))));
@@ -256,8 +352,8 @@ async fn messages_to_a_deleted_webhook_are_dropped_and_no_others() {
         let kept = world.webhook(&["device.added"]).await;
         let deleted = with_messages(&world, 3).await;
         world.store.delete_webhook(world.stamp(world.client), deleted.id).await.unwrap();
-        let due = world.store.due_webhooks(NOW, None, 10).await.unwrap();
-        assert!(due.contains(&DueWebhook { id: deleted.id, is_failing: false, is_gone: true }));
+        let due = world.store.due_webhooks(NOW, Health::Well, None, 10).await.unwrap();
+        assert!(due.contains(&DueWebhook { id: deleted.id, is_gone: true }));
         assert_eq!(world.lease_messages(&deleted, 4, NOW).await, []);
         assert_eq!(world.store.drop_webhook_deliveries(deleted.id, 2).await, Ok(2));
         assert_eq!(world.other.drop_webhook_deliveries(deleted.id, 2).await, Ok(1));
