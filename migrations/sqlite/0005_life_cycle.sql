@@ -42,10 +42,13 @@ CREATE TABLE erasures (
 
 -- Until when a key was its device's.
 ALTER TABLE device_keys ADD COLUMN retired_at INTEGER;
+-- When the device last replaced keys: not again within a minute.
+ALTER TABLE devices ADD COLUMN keys_changed_at INTEGER;
 -- All registrations of one app on one phone.
 CREATE INDEX devices_by_installation ON devices (tenant_id, installation_id, id) WHERE installation_id IS NOT NULL;
 
--- Whose reply it is: it goes with the person.
+-- Whose reply it is: it goes with the person. Of earlier ones nobody knows whose they are: they lived a day at most.
+DELETE FROM replies;
 ALTER TABLE replies ADD COLUMN user_id BLOB;
 CREATE INDEX replies_by_user ON replies (user_id) WHERE user_id IS NOT NULL;
 

@@ -410,7 +410,8 @@ impl TestApp {
     /// Enables it again.
     pub async fn enable(&self, tenant: &Tenant) -> SwitchTenantOutcome {
         let app = self.node.app();
-        app.store.enable_tenant(app.stamp(Actor::Operator, tenant.id, "test", app.now())).await.unwrap()
+        let stamp = || app.stamp(Actor::Operator, tenant.id, "test", app.now());
+        countersign::disabling::enable(app.store.as_ref(), &stamp).await.unwrap()
     }
 
     /// Ends the story and asserts what every story must leave behind: after everything has expired nothing is

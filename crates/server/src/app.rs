@@ -171,6 +171,7 @@ pub async fn start(
         pushing,
         webhooks,
         sightings: Sightings::default(),
+        exports: Arc::new(tokio::sync::Semaphore::new(crate::http::users::export::MAX_EXPORTS)),
         readiness: Readiness::default(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
     });

@@ -3,7 +3,7 @@
 //! For operators. Once [`disable`] has returned, nothing by the organisation's API clients and devices commits on any
 //! node, none of its pushes is leased, and nothing of it waits. Whoever dies between the barrier and the end has done the
 //! former: what waits can be answered by nobody, ends by its time within minutes, or when this is run again.
-//! Enabling revives nothing.
+//! Enabling revives nothing: it ends what still waits before it lets anybody in.
 
 use countersign_core::{
     actor::Stamp,
@@ -27,10 +27,28 @@ pub async fn disable(store: &dyn Store, stamp: &(dyn Fn() -> Stamp + Sync)) -> R
     let outcome = store.disable_tenant(stamp()).await?;
     if outcome != SwitchTenantOutcome::NotFound {
         // Also if it was disabled before: whoever did that may have died.
-        while end_challenges(store, stamp).await? {}
-        while end_enrollments(store, stamp).await? {}
+        end_what_waits(store, stamp).await?;
     }
     Ok(outcome)
+}
+
+/// Lets the tenant of the stamps in again. Whoever disabled it may have died before the end of what waited: that comes
+/// first, so that nothing of before is answerable again.
+///
+/// # Errors
+/// The store does not answer; the tenant may be enabled all the same.
+pub async fn enable(store: &dyn Store, stamp: &(dyn Fn() -> Stamp + Sync)) -> Result<SwitchTenantOutcome, StoreError> {
+    let details = store.tenant_details(stamp().tenant_id).await?;
+    if details.is_some_and(|details| details.disabled_at.is_some()) {
+        end_what_waits(store, stamp).await?;
+    }
+    store.enable_tenant(stamp()).await
+}
+
+async fn end_what_waits(store: &dyn Store, stamp: &(dyn Fn() -> Stamp + Sync)) -> Result<(), StoreError> {
+    while end_challenges(store, stamp).await? {}
+    while end_enrollments(store, stamp).await? {}
+    Ok(())
 }
 
 /// Whether there may be more.

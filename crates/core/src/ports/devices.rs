@@ -63,6 +63,8 @@ pub struct ChangeDeviceStatus {
     pub device_id: DeviceId,
     /// What to do.
     pub change: StatusChange,
+    /// For a deregistration: the key that signed; must be the device's current one.
+    pub key: Option<Thumbprint>,
     /// For a deregistration: what a byte-identical repeat gets.
     pub reply: Option<Reply>,
 }
@@ -82,6 +84,8 @@ pub enum ChangeDeviceStatusOutcome {
     Already(Box<DeviceRecord>),
     /// There is no way from the status that it has.
     Impossible(DeviceStatus),
+    /// The key is no longer the device's current one.
+    StaleKey,
     /// No such device in this tenant.
     NotFound,
 }
@@ -191,6 +195,9 @@ pub enum RotateKeysOutcome {
     StaleKey,
     /// One of the new keys was registered before, by anybody.
     KeyAlreadyRegistered,
+    /// The device has replaced keys less than [`KEY_ROTATION_PAUSE_SECONDS`](crate::limits::KEY_ROTATION_PAUSE_SECONDS)
+    /// ago: not before then.
+    TooSoon(Timestamp),
 }
 
 /// A device says "that was not me" to a notice about another registration of its user: that one is suspended.
@@ -291,7 +298,8 @@ pub trait Devices: Send + Sync {
         device_id: DeviceId,
         since: Timestamp,
     ) -> Result<Vec<NoticeRecord>, StoreError>;
-    /// The first reply to this very artefact, if it was accepted and is not forgotten at `now`.
+    /// The first reply to this very artefact, if it was accepted and is not forgotten at `now`; none while its
+    /// organisation is disabled, nor to somebody who is erased.
     async fn reply(&self, artefact: Digest, now: Timestamp) -> Result<Option<String>, StoreError>;
     /// Keeps the first reply to an artefact that changed nothing; an earlier one stays.
     async fn remember_reply(&self, tenant_id: TenantId, user_id: UserId, reply: Reply) -> Result<(), StoreError>;

@@ -243,11 +243,11 @@ pub trait Users: Send + Sync {
     /// Begins to erase somebody. Events: `user.erased`; `device.revoked`, `challenge.cancelled` (`user_erased`) and
     /// `enrollment.cancelled` for each.
     async fn erase_user(&self, stamp: Stamp, id: UserId) -> Result<EraseUserOutcome, StoreError>;
-    /// Blanks a portion of what names an erased user; whether there may be more. Two that blank the same portion do no
-    /// harm.
+    /// Blanks a portion of what names an erased user; whether there may be more: never once the erasure is finished,
+    /// whoever finished it.
     async fn blank_erased(&self, erasure: Erasure, now: Timestamp, limit: u32) -> Result<bool, StoreError>;
-    /// Erasures that are not finished, at most `limit`.
-    async fn unfinished_erasures(&self, limit: u32) -> Result<Vec<Erasure>, StoreError>;
+    /// Erasures that are not finished, in the order of their users and behind `after`, at most `limit`.
+    async fn unfinished_erasures(&self, after: Option<UserId>, limit: u32) -> Result<Vec<Erasure>, StoreError>;
     /// Removes what was blanked from the database's files, as far as a database can: on SQLite from the file and its
     /// write-ahead log; `false` if somebody was in the way. PostgreSQL has ways of its own (docs/security.md).
     async fn scrub_files(&self) -> Result<bool, StoreError>;

@@ -221,7 +221,7 @@ async fn switch(context: &Context, desk: &Desk, slug: &str, disables: bool) -> R
     let id = desk.tenant(slug).await?.id;
     let (outcome, status) = match disables {
         true => (disabling::disable(desk.store.as_ref(), &|| desk.stamp(id)).await?, "disabled"),
-        false => (desk.store.enable_tenant(desk.stamp(id)).await?, "enabled"),
+        false => (disabling::enable(desk.store.as_ref(), &|| desk.stamp(id)).await?, "enabled"),
     };
     let text = match outcome {
         SwitchTenantOutcome::Switched => format!("tenant {slug} is {status}"),

@@ -94,12 +94,17 @@ async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<B
     };
     match operation.access {
         Access::Public | Access::Artefact(_) => {}
-        Access::Client(scopes) => {
+        Access::Client(scopes) | Access::ClientWithAll(scopes) => {
             let (caller, key);
             (caller, key, body) = authenticate(app, parts, body).await?;
-            if !scopes.iter().any(|scope| caller.scopes.allow(*scope)) {
+            let allows = |scope: &Scope| caller.scopes.allow(*scope);
+            let (may, word) = match operation.access {
+                Access::ClientWithAll(_) => (scopes.iter().all(allows), " and "),
+                _ => (scopes.iter().any(allows), " or "),
+            };
+            if !may {
                 let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
-                return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(" or ")));
+                return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(word)));
             }
             app.sightings.key_used(caller.tenant_id, caller.key_id, app.now());
             let request_id = request_id(parts);

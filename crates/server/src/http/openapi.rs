@@ -76,6 +76,11 @@ fn describe(target: &mut PathOperation, operation: &Operation) {
             let of_scope = |scope: &Scope| ["api_key", "client_proof"].map(|name| requirement(name, *scope));
             scopes.iter().flat_map(of_scope).collect()
         }
+        // All of them in one requirement.
+        Access::ClientWithAll(scopes) => {
+            let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+            ["api_key", "client_proof"].map(|name| SecurityRequirement::new(name, words.clone())).into()
+        }
     });
     let problems = operation.all_problems();
     let mut statuses: Vec<u16> = problems.iter().map(|problem| problem.spec().status).collect();

@@ -15,6 +15,8 @@ pub enum Access {
     Public,
     /// An API client with one of these scopes (or `admin`).
     Client(&'static [Scope]),
+    /// An API client with all of these scopes (or `admin`).
+    ClientWithAll(&'static [Scope]),
     /// A device, by `Authorization: DeviceProof`.
     DeviceProof,
     /// A device, by the artefact that is the request's body.
@@ -45,6 +47,10 @@ const CHALLENGES: Access = Access::Client(&[Scope::Challenges]);
 /// A client reads what it created; `audit:read` reads any of the tenant, without number and result token.
 const CHALLENGES_OR_AUDIT: Access = Access::Client(&[Scope::Challenges, Scope::AuditRead]);
 const USERS_READ: Access = Access::Client(&[Scope::UsersRead]);
+/// Shows the log, and sign-ins of all clients.
+const TIMELINE: Access = Access::ClientWithAll(&[Scope::UsersRead, Scope::AuditRead]);
+/// Shows all that is held: sign-ins of all clients with their evidence, devices, the log.
+const EXPORT: Access = Access::ClientWithAll(&[Scope::UsersRead, Scope::AuditRead, Scope::DevicesRead]);
 const USERS_WRITE: Access = Access::Client(&[Scope::UsersWrite]);
 const DEVICES_READ: Access = Access::Client(&[Scope::DevicesRead]);
 const DEVICES_WRITE: Access = Access::Client(&[Scope::DevicesWrite]);
@@ -83,8 +89,8 @@ pub const ALL: &[Operation] = &[
     op(Method::PATCH, "/v1/users/{id}", "users.change", USERS_WRITE, &[P::InvalidRequest, P::NotFound]),
     op(Method::DELETE, "/v1/users/{id}", "users.erase", USERS_WRITE, &[P::NotFound]),
     op(Method::GET, "/v1/users/{id}/methods", "users.methods", USERS_READ, &[P::NotFound]),
-    op(Method::GET, "/v1/users/{id}/timeline", "users.timeline", USERS_READ, &[P::InvalidRequest, P::NotFound]),
-    op(Method::GET, "/v1/users/{id}/export", "users.export", USERS_READ, &[P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/timeline", "users.timeline", TIMELINE, &[P::InvalidRequest, P::NotFound]),
+    op(Method::GET, "/v1/users/{id}/export", "users.export", EXPORT, &[P::NotFound]),
     op(Method::GET, "/v1/users/{id}/devices", "users.devices", DEVICES_READ, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/users/{id}/devices/revoke-all", "users.revoke_all", DEVICES_WRITE, &[P::InvalidRequest, P::NotFound]),
     op(Method::POST, "/v1/users/{id}/unlock", "users.unlock", USERS_WRITE, &[P::NotFound]),
@@ -155,7 +161,7 @@ pub const ALL: &[Operation] = &[
           P::UserLocked, P::NumberMismatch, P::AwaitingCode, P::ApprovedTooFast]),
     op(Method::PUT, "/v1/device/push", "device_api.update_push", Access::Artefact(Kind::PushUpdate), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/key", "device_api.rotate_key", Access::Artefact(Kind::KeyRotation),
-        &[P::InvalidRequest, P::KeyAlreadyRegistered]),
+        &[P::InvalidRequest, P::KeyAlreadyRegistered, P::TooManyRequests]),
     op(Method::POST, "/v1/device/deregistration", "device_api.deregister", Access::Artefact(Kind::Deregistration), &[P::InvalidRequest]),
     op(Method::POST, "/v1/device/notices/{id}/dispute", "device_api.dispute", Access::Artefact(Kind::Dispute),
         &[P::NotFound, P::NoticeNotDisputable]),
@@ -201,7 +207,9 @@ impl Operation {
         let mut all = self.problems.to_vec();
         all.extend_from_slice(match self.access {
             Access::Public => &[],
-            Access::Client(_) => &[P::Unauthenticated, P::ClientProofRequired, P::ClockSkew, P::InsufficientScope],
+            Access::Client(_) | Access::ClientWithAll(_) => {
+                &[P::Unauthenticated, P::ClientProofRequired, P::ClockSkew, P::InsufficientScope]
+            }
             Access::DeviceProof => &[P::InvalidDeviceSignature, P::ClockSkew, P::DeviceNotActive, P::TenantDisabled],
             Access::Artefact(Kind::Registration) => &[
                 P::InvalidDeviceSignature,

@@ -11,6 +11,7 @@ use countersign_proto::{
     ids::{Id, TenantId},
     timestamp::Timestamp,
 };
+use tokio::sync::Semaphore;
 
 use super::{admission::Admission, meta::ready::Readiness};
 use crate::{
@@ -46,6 +47,8 @@ pub struct App {
     pub webhooks: countersign_push::WebhookSender,
     /// What devices were seen to do.
     pub sightings: Sightings,
+    /// Room for exports of persons.
+    pub exports: Arc<Semaphore>,
     /// What `/readyz` last found.
     pub readiness: Readiness,
     /// Proxies whose `X-Forwarded-For` is believed, for the log.

@@ -2,8 +2,8 @@
 //!
 //! Whoever acts for an organisation shares its row against being disabled, and only against that (`FOR KEY SHARE`, which
 //! counters and event positions do not meet): API clients with their keys, devices where their users are locked, or
-//! alone. Disabling holds the row alone (`FOR UPDATE`): it waits for whoever is before its commit, and is seen by all
-//! who come later.
+//! alone. Disabling changes the row beside them, and then holds it alone for a moment (`FOR UPDATE`): it waits for whoever
+//! is before its commit, and is seen by all who come later.
 //!
 //! Everybody locks in one order: tenant, API client, user, device, challenge; several of a kind in the order of
 //! their ids. On SQLite a writing transaction is alone anyway, and nothing is locked.

@@ -140,7 +140,11 @@ impl Tenants for Database {
     }
 
     async fn disable_tenant(&self, stamp: Stamp) -> Result<SwitchTenantOutcome, StoreError> {
-        self.write(disable::Switch { stamp, disables: true }).await
+        let tenant_id = stamp.tenant_id;
+        let outcome = self.write(disable::Switch { stamp, disables: true }).await?;
+        // Also if it was disabled before: whoever did that may not have waited yet.
+        self.write(disable::Drain(tenant_id)).await?;
+        Ok(outcome)
     }
 
     async fn enable_tenant(&self, stamp: Stamp) -> Result<SwitchTenantOutcome, StoreError> {

@@ -112,8 +112,8 @@ impl Users for Database {
         self.write(blank::Blank { erasure, now, limit }).await
     }
 
-    async fn unfinished_erasures(&self, limit: u32) -> Result<Vec<Erasure>, StoreError> {
-        erase::unfinished(self, limit).await
+    async fn unfinished_erasures(&self, after: Option<UserId>, limit: u32) -> Result<Vec<Erasure>, StoreError> {
+        erase::unfinished(self, after, limit).await
     }
 
     async fn scrub_files(&self) -> Result<bool, StoreError> {

@@ -40,7 +40,8 @@ pub(super) enum Job {
     /// Has its own.
     Plain(Box<dyn PlainJob>),
     /// Empties the files of what was deleted, outside of any transaction. Here, because of two that do so at once, or
-    /// beside a commit that brings its log into the file, one would be in the other's way.
+    /// beside a commit that brings its log into the file, one would be in the other's way. All that wait share one, after
+    /// everything else that waits: however often it is asked for, writes go on.
     Scrub(oneshot::Sender<Result<bool, StoreError>>),
 }
 
@@ -222,7 +223,7 @@ impl Writer {
 
     /// In order of arrival: neighbouring set-based commands share a transaction.
     async fn work_off(&mut self, taken: &mut Vec<Job>) {
-        let mut set = Vec::new();
+        let (mut set, mut scrubs) = (Vec::new(), Vec::new());
         for job in taken.drain(..) {
             match job {
                 Job::Set(command) if command.is_abandoned() => {}
@@ -231,14 +232,17 @@ impl Writer {
                     self.run_set(std::mem::take(&mut set)).await;
                     self.run_plain(job).await;
                 }
-                Job::Scrub(reply) => {
-                    self.run_set(std::mem::take(&mut set)).await;
-                    // The caller may have gone meanwhile.
-                    let _ = reply.send(self.scrub().await);
-                }
+                Job::Scrub(reply) => scrubs.push(reply),
             }
         }
         self.run_set(set).await;
+        if !scrubs.is_empty() {
+            let outcome = self.scrub().await;
+            for reply in scrubs {
+                // The caller may have gone meanwhile.
+                let _ = reply.send(outcome.clone());
+            }
+        }
     }
 
     async fn scrub(&mut self) -> Result<bool, StoreError> {

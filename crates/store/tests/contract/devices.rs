@@ -256,7 +256,7 @@ async fn another_tenants_device_is_not_found() {
         }
         for change in [StatusChange::Suspend, StatusChange::Resume, REVOKE] {
             let stamp = world.stamp_in(neighbour);
-            let command = ChangeDeviceStatus { stamp, device_id: phone.id, change, reply: None };
+            let command = ChangeDeviceStatus { stamp, device_id: phone.id, change, key: None, reply: None };
             assert_eq!(world.store.change_device_status(command).await, Ok(Outcome::NotFound));
         }
         let since = NOW.plus_seconds(-1);
@@ -306,8 +306,18 @@ async fn the_first_reply_is_kept_until_its_end() {
         assert_eq!(world.store.remember_reply(world.tenant_id, user_id, second).await, Ok(()));
         let last = first.expires_at.plus_millis(-1);
         assert_eq!(world.other.reply(first.artefact, last).await, Ok(Some(first.body.clone())));
+        // Not while the organisation is disabled.
+        world.store.disable_tenant(world.stamp(Actor::Operator)).await.unwrap();
+        assert_eq!(world.other.reply(first.artefact, last).await, Ok(None));
+        world.store.enable_tenant(world.stamp(Actor::Operator)).await.unwrap();
+        assert_eq!(world.other.reply(first.artefact, last).await, Ok(Some(first.body.clone())));
+        // Nor to somebody who is erased, from the first step on.
+        let (bob, theirs) = (world.invite("bob").await.user.id, world.reply());
+        assert_eq!(world.store.remember_reply(world.tenant_id, bob, theirs.clone()).await, Ok(()));
+        world.store.erase_user(world.stamp(Actor::Operator), bob).await.unwrap();
+        assert_eq!(world.other.reply(theirs.artefact, NOW).await, Ok(None));
         assert_eq!(world.store.reply(first.artefact, first.expires_at).await, Ok(None));
-        assert_eq!(world.store.forget_expired(first.expires_at, 100).await, Ok(1));
+        assert_eq!(world.store.forget_expired(first.expires_at, 100).await, Ok(2));
         assert_eq!(world.store.reply(first.artefact, last).await, Ok(None));
     }
 }

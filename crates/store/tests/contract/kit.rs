@@ -169,7 +169,8 @@ impl Database {
         }
     }
 
-    async fn sqlite_connection(&self) -> sqlx::SqliteConnection {
+    /// A connection behind the store's back, to SQLite.
+    pub(crate) async fn sqlite_connection(&self) -> sqlx::SqliteConnection {
         sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
     }
 

@@ -299,7 +299,7 @@ impl World {
     }
 
     pub(crate) fn new_status(&self, actor: Actor, device_id: DeviceId, change: StatusChange) -> ChangeDeviceStatus {
-        ChangeDeviceStatus { stamp: self.stamp(actor), device_id, change, reply: None }
+        ChangeDeviceStatus { stamp: self.stamp(actor), device_id, change, key: None, reply: None }
     }
 
     pub(crate) async fn change(&self, device_id: DeviceId, change: StatusChange) -> ChangeDeviceStatusOutcome {

@@ -62,6 +62,7 @@ pub async fn handle(
         stamp: app.stamp(Actor::Device(signer.device_id), signer.tenant_id, &request_id.0, now),
         device_id: signer.device_id,
         change: StatusChange::Revoke(opened.claims.reason.unwrap_or(RevokeReason::Other)),
+        key: Some(opened.thumbprint),
         reply: Some(first.clone()),
     };
     match app.store.change_device_status(command).await? {
@@ -72,6 +73,7 @@ pub async fn handle(
             Ok(answer(reply.body))
         }
         ChangeDeviceStatusOutcome::Impossible(status) => Err(ApiError::device_not_active(status)),
+        ChangeDeviceStatusOutcome::StaleKey => Err(ApiError::invalid_signature("stale_key")),
         ChangeDeviceStatusOutcome::NotFound => Err(ApiError::invalid_signature("unknown_key")),
     }
 }

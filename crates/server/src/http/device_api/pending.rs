@@ -83,6 +83,9 @@ pub async fn handle(
             let now = app.now();
             let inbox = app.store.inbox(device_id, now).await?;
             let tag = etag(&inbox);
+            // Superseded by whoever has the device now, perhaps by new keys, or cut by a stop: a change that ended this
+            // read's right may have woken nobody here.
+            device.still_reads(&app).await?;
             app.sightings.fetched(device_id, inbox.iter().map(|entry| entry.id), now);
             return answer(&app, &device, inbox, &tag, seen.as_deref()).await;
         }

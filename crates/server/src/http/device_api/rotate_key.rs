@@ -89,6 +89,10 @@ pub async fn handle(
         RotateKeysOutcome::Rotated => Ok(answer(reply)),
         RotateKeysOutcome::NotActive(status) => Err(ApiError::device_not_active(status)),
         RotateKeysOutcome::KeyAlreadyRegistered => Err(ApiError::new(ProblemType::KeyAlreadyRegistered)),
+        RotateKeysOutcome::TooSoon(until) => {
+            let millis = until.as_millis().saturating_sub(now.as_millis()).max(1).unsigned_abs();
+            Err(ApiError::new(ProblemType::TooManyRequests).retry_after(millis.div_ceil(1_000)))
+        }
         RotateKeysOutcome::StaleKey => first_reply(&app, artefact, now, ApiError::invalid_signature("stale_key")).await,
     }
 }

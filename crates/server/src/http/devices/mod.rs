@@ -40,7 +40,7 @@ fn parse(id: &str) -> ApiResult<DeviceId> {
 async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -> ApiResult<Device> {
     let now = app.now();
     let stamp = caller.stamp(app, now);
-    let command = ChangeDeviceStatus { stamp, device_id: parse(id)?, change, reply: None };
+    let command = ChangeDeviceStatus { stamp, device_id: parse(id)?, change, key: None, reply: None };
     match app.store.change_device_status(command).await? {
         ChangeDeviceStatusOutcome::Changed { device, .. } | ChangeDeviceStatusOutcome::Already(device) => {
             Ok(show_device(*device, now))
@@ -48,7 +48,8 @@ async fn change(app: &App, caller: &ApiCaller, id: &str, change: StatusChange) -
         ChangeDeviceStatusOutcome::Impossible(status) => {
             Err(ApiError::new(ProblemType::DeviceStatusConflict).with("device_status", status.as_str()))
         }
-        ChangeDeviceStatusOutcome::NotFound => Err(ApiError::not_found()),
+        // No key was named.
+        ChangeDeviceStatusOutcome::NotFound | ChangeDeviceStatusOutcome::StaleKey => Err(ApiError::not_found()),
     }
 }
 

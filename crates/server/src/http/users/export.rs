@@ -1,7 +1,8 @@
 //! `GET /v1/users/{id}/export` (protocol 10.8): all that is held on a person, as one JSON document.
 //!
 //! Written a page at a time while it is read, so that a long history costs no memory; each page is as true as when it was
-//! read. What is broken off lacks its last member, `complete`. Never in it: push tokens (whoever has one can ring the
+//! read. Whether the caller may still read, and the person is still there, is asked before each entry. What is broken off
+//! lacks its last member, `complete`. Only so many at once, and none that nobody reads. Never in it: push tokens (whoever has one can ring the
 //! phone; that there is one, and since when, is in it), numbers and codes that wait, MACs.
 //! To add what is held: its array in [`Export::write`], its page in the store, its blanking in the erasure.
 
@@ -23,7 +24,8 @@ use countersign_core::{
     },
 };
 use countersign_proto::{
-    api::users::UserExport, ids::TenantId, jose::base64url, timestamp::Timestamp, vocabulary::Word as _,
+    api::users::UserExport, ids::TenantId, jose::base64url, problem::ProblemType, timestamp::Timestamp,
+    vocabulary::Word as _,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,6 +43,10 @@ use crate::{
     },
 };
 
+/// Exports under way at once, on this node: each keeps a page in memory for as long as its reader takes.
+pub const MAX_EXPORTS: usize = 4;
+/// How long a part may wait for its reader.
+const PART_SECONDS: i64 = 30;
 /// Entries that are read at once.
 const PAGE: u32 = 50;
 /// Parts that wait for a slow reader.
@@ -53,6 +59,8 @@ const WAITING_PARTS: usize = 2;
 pub async fn handle(State(app): State<Arc<App>>, caller: ApiCaller, Path(id): Path<String>) -> ApiResult<Response> {
     let (id, now) = (parse(&id)?, app.now());
     let tenant_id = caller.caller.tenant_id;
+    let permit = Arc::clone(&app.exports).try_acquire_owned();
+    let permit = permit.map_err(|_| ApiError::new(ProblemType::Unavailable).retry_after(5))?;
     if !app.store.record_export(caller.stamp(&app, now), id).await? {
         return Err(ApiError::not_found());
     }
@@ -64,9 +72,10 @@ pub async fn handle(State(app): State<Arc<App>>, caller: ApiCaller, Path(id): Pa
         let parts = export.parts.clone();
         if let Err(error) = export.write().await {
             tracing::warn!(%error, "an export broke off");
-            // Nobody may read any more.
-            let _ = parts.send(Err(error)).await;
+            // Nobody may read any more, or nobody reads: then there is no place for it, and the end tells.
+            let _ = parts.try_send(Err(error));
         }
+        drop(permit);
     });
     let body = futures_util::stream::unfold(waiting, |mut waiting: mpsc::Receiver<io::Result<Bytes>>| async move {
         waiting.recv().await.map(|part| (part, waiting))
@@ -95,17 +104,25 @@ impl Export {
         self.enrollments().await?;
         self.challenges().await?;
         self.events().await?;
-        // Somebody may have been erased, or the caller's key revoked, meanwhile: then what was read is not all.
-        let is_there = self.app.store.user(self.tenant_id, self.user.name.id).await.map_err(broken)?.is_some();
-        let may_read = self.caller.reauthenticate(&self.app).await.is_ok();
-        if !is_there || !may_read {
-            return Err(io::Error::other("the user or the caller is gone"));
-        }
+        self.may_go_on().await?;
         self.send(",\"complete\":true}".to_owned()).await
     }
 
+    /// Somebody may have been erased, or the caller's key revoked, or its organisation disabled, meanwhile: then nothing
+    /// more is told, and what was read is not all.
+    async fn may_go_on(&self) -> io::Result<()> {
+        let is_there = self.app.store.user(self.tenant_id, self.user.name.id).await.map_err(broken)?.is_some();
+        let may_read = self.caller.reauthenticate(&self.app).await.is_ok();
+        if is_there && may_read { Ok(()) } else { Err(io::Error::other("the user or the caller is gone")) }
+    }
+
     async fn send(&self, part: String) -> io::Result<()> {
-        self.parts.send(Ok(Bytes::from(part))).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let until = self.app.now().plus_seconds(PART_SECONDS);
+        tokio::select! {
+            biased;
+            sent = self.parts.send(Ok(Bytes::from(part))) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+            () = self.app.clock.sleep_until(until) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Opens the array of this name.
@@ -167,8 +184,9 @@ impl Export {
         let mut entries = self.open("challenges").await?;
         let mut page = PageRequest { before: None, limit: PAGE };
         loop {
-            let external_id = Some(self.user.name.external_id.clone());
-            let filter = ChallengeFilter { external_id, now: Some(self.now), ..ChallengeFilter::default() };
+            // By our id: the same name may be somebody else's by the next page.
+            let user_id = Some(self.user.name.id);
+            let filter = ChallengeFilter { user_id, now: Some(self.now), ..ChallengeFilter::default() };
             let records = self.app.store.challenges(self.tenant_id, filter, page).await.map_err(broken)?;
             page.before = records.last().map(|last| last.facts.id);
             let is_last = records.len() < PAGE as usize;
@@ -218,6 +236,7 @@ struct Entries<'e> {
 
 impl Entries<'_> {
     async fn add(&mut self, entry: &(impl Serialize + Sync)) -> io::Result<()> {
+        self.export.may_go_on().await?;
         let entry = serde_json::to_string(entry)?;
         let separator = if std::mem::replace(&mut self.is_empty, false) { "" } else { "," };
         self.export.send(format!("{separator}{entry}")).await

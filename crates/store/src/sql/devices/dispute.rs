@@ -127,6 +127,7 @@ async fn suspend(
         stamp: command.stamp.clone(),
         device_id,
         change: StatusChange::Suspend,
+        key: None,
         reply: Some(command.reply.clone()),
     };
     let Some(device) = status::read(&change, tx).await?.filter(|device| device.user.id == user_id) else {

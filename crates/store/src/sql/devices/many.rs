@@ -86,7 +86,7 @@ async fn revoke_each(
     let mut revoked = Vec::with_capacity(ids.len());
     for device_id in ids {
         let change = StatusChange::Revoke(reason);
-        let command = ChangeDeviceStatus { stamp: stamp.clone(), device_id, change, reply: None };
+        let command = ChangeDeviceStatus { stamp: stamp.clone(), device_id, change, key: None, reply: None };
         let Some(device) = status::read(&command, tx).await? else { continue };
         if let Transition::To(to) = transition(device.status, change) {
             status::change(&command, tx, &device, to, superseded_by).await?;

@@ -3,13 +3,15 @@
 //! Whoever decides a challenge shares the device's row until its commit and requires the binding under which its key was
 //! believed; here the row is held alone, and the binding moves. So a decision under the former keys either committed
 //! before the rotation, or sees it and loses, on any node. Updates of the push channel, disputes and further rotations
-//! hold the row too, and name their key. Never adds a key in a role in which the device had none.
+//! hold the row too, and name their key. What the former keys agreed to and is still open ends with them. Never adds a
+//! key in a role in which the device had none, and never more often than once in a minute: keys are kept for ever.
 
 use async_trait::async_trait;
 use countersign_core::{
     device::{KeyRole, NewKey},
     digest::Digest,
     event::{Event, EventKind, Subjects},
+    limits::KEY_ROTATION_PAUSE_SECONDS,
     ports::{
         StoreError,
         devices::{RotateKeys, RotateKeysOutcome},
@@ -19,7 +21,7 @@ use countersign_core::{
 use countersign_proto::vocabulary::DeviceStatus;
 
 use super::{
-    super::{Columns, Outcome, Plain, Tx, query},
+    super::{Columns, Outcome, Plain, Tx, enrollments::OpenEnrollments, query},
     insert_reply,
     key::insert_keys,
 };
@@ -45,6 +47,9 @@ impl Plain for RotateKeys {
         if !insert_keys(tx, &self.stamp, self.device_id, &keys).await? {
             return Ok(Outcome::Rollback(RotateKeysOutcome::KeyAlreadyRegistered));
         }
+        // Whoever had a copy of the former key may have let a device of their own in by it.
+        let agreed = OpenEnrollments::ApprovedBy(self.device_id);
+        tx.cancel_open_enrollments(&self.stamp, self.user_id, agreed, "approving_key_gone").await?;
         insert_reply(tx, tenant_id, self.user_id, &self.reply).await?;
         tx.insert_events(vec![event(self)]).await?;
         // A read that is held under a former key asks again whether it may go on.
@@ -66,9 +71,10 @@ fn new_keys(command: &RotateKeys) -> Vec<(&NewKey, KeyRole)> {
 async fn move_keys(command: &RotateKeys, tx: &mut Tx<'_>) -> Result<bool, Failure> {
     let update = "-- rotate_keys
         UPDATE devices SET key_thumbprint = COALESCE($7, key_thumbprint), uv_thumbprint = COALESCE($8, uv_thumbprint),
-            binding_id = $9, binding = $10
+            binding_id = $9, binding = $10, keys_changed_at = $11
         WHERE id = $1 AND tenant_id = $2 AND user_id = $3 AND status = 'active' AND binding_id = $4
-            AND (key_thumbprint = $5 OR uv_thumbprint = $5) AND ($6 = 0 OR uv_thumbprint IS NOT NULL)";
+            AND (key_thumbprint = $5 OR uv_thumbprint = $5) AND ($6 = 0 OR uv_thumbprint IS NOT NULL)
+            AND (keys_changed_at IS NULL OR keys_changed_at <= $12)";
     let update = query(update)
         .bind(command.device_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
@@ -79,7 +85,9 @@ async fn move_keys(command: &RotateKeys, tx: &mut Tx<'_>) -> Result<bool, Failur
         .bind(command.device_key.as_ref().map(|key| key.thumbprint.as_str()))
         .bind(command.uv_key.as_ref().map(|key| key.thumbprint.as_str()))
         .bind(command.binding.id.as_uuid())
-        .bind(&command.binding.jws);
+        .bind(&command.binding.jws)
+        .bind(command.stamp.at.as_millis())
+        .bind(command.stamp.at.plus_seconds(-KEY_ROTATION_PAUSE_SECONDS).as_millis());
     Ok(tx.execute(update).await? == 1)
 }
 
@@ -105,7 +113,7 @@ async fn retire(command: &RotateKeys, tx: &mut Tx<'_>, role: KeyRole) -> Result<
 
 async fn why_not(command: &RotateKeys, tx: &mut Tx<'_>) -> Result<RotateKeysOutcome, Failure> {
     let now = "-- rotation_state
-        SELECT id, status, binding_id FROM devices WHERE id = $1 AND tenant_id = $2 AND user_id = $3";
+        SELECT id, status, binding_id, keys_changed_at FROM devices WHERE id = $1 AND tenant_id = $2 AND user_id = $3";
     let now = query(now)
         .bind(command.device_id.as_uuid())
         .bind(command.stamp.tenant_id.as_uuid())
@@ -116,9 +124,14 @@ async fn why_not(command: &RotateKeys, tx: &mut Tx<'_>) -> Result<RotateKeysOutc
     if row.optional_id("binding_id")? == Some(command.binding.id) {
         return Ok(RotateKeysOutcome::Rotated);
     }
-    Ok(match row.word("status")? {
-        DeviceStatus::Active => RotateKeysOutcome::StaleKey,
-        other => RotateKeysOutcome::NotActive(other),
+    let again_at = row.optional_time("keys_changed_at")?.map(|at| at.plus_seconds(KEY_ROTATION_PAUSE_SECONDS));
+    let is_current = row.optional_id("binding_id")? == Some(command.binding_id);
+    Ok(match (row.word("status")?, again_at) {
+        (DeviceStatus::Active, Some(again_at)) if is_current && command.stamp.at < again_at => {
+            RotateKeysOutcome::TooSoon(again_at)
+        }
+        (DeviceStatus::Active, _) => RotateKeysOutcome::StaleKey,
+        (other, _) => RotateKeysOutcome::NotActive(other),
     })
 }
 

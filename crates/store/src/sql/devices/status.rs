@@ -71,6 +71,10 @@ impl Plain for ChangeDeviceStatus {
         let Some(now) = read(self, tx).await? else {
             return Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::NotFound));
         };
+        // Judged by a read, it may have been replaced since: then this is not the device's wish any more.
+        if self.key.as_ref().is_some_and(|key| *key != now.key_thumbprint) {
+            return Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::StaleKey));
+        }
         match transition(now.status, self.change) {
             Transition::Impossible => Ok(Outcome::Rollback(ChangeDeviceStatusOutcome::Impossible(now.status))),
             // The reply is not kept here: it says when the device was revoked, which was not now.

@@ -77,14 +77,14 @@ async fn has_device(command: &CreateEnrollment, tx: &mut Tx<'_>, user: &UserName
     Ok(tx.fetch_optional(device).await?.is_some())
 }
 
-/// Whether the device that agreed is still the user's, and the person has reported no fraud since: who reports may have
+/// Whether the device that agreed is still the user's, by the keys that it agreed with, and the person has reported no fraud since: who reports may have
 /// been talked into the approval.
 async fn stands(command: &CreateEnrollment, tx: &mut Tx<'_>, approval: &Approval) -> Result<bool, Failure> {
     let device = "-- approving_device
         SELECT devices.id AS id FROM devices CROSS JOIN users CROSS JOIN challenges
         WHERE devices.id = $1 AND devices.tenant_id = $2 AND devices.user_id = $3
           AND devices.purpose = 'approval' AND devices.status = 'active'
-          AND users.id = $3 AND challenges.id = $4
+          AND users.id = $3 AND challenges.id = $4 AND challenges.binding = devices.binding
           AND (users.reported_at IS NULL OR users.reported_at < challenges.decided_at)";
     let device = query(device)
         .bind(approval.device_id.as_uuid())

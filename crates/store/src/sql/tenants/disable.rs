@@ -1,9 +1,11 @@
 //! Disabling an organisation: the barrier of all barriers.
 //!
-//! Whoever acts for an organisation shares its row until the commit (see `locks.rs`); here the row is held alone. So
-//! what somebody does either committed before, or meets a disabled organisation: on any node, once this has returned,
-//! nothing by its API clients and devices commits. What still waits is ended afterwards, in portions: nobody can answer
-//! it meanwhile.
+//! Whoever acts for an organisation shares its row until the commit (see `locks.rs`). Disabling has two steps. First the
+//! row says so, beside those who share it: on PostgreSQL nobody who wants it alone comes to it while they follow one
+//! another, and an organisation that floods is one to be disabled. From that commit on whoever looks meets a disabled
+//! organisation. Then the row is held alone for a moment: whoever had looked before has committed by then. So on any
+//! node, once both have returned, nothing by its API clients and devices commits. What still waits is ended afterwards,
+//! in portions: nobody can answer it meanwhile.
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -22,22 +24,28 @@ use crate::{failure::Failure, rows, statement::Statement};
 
 /// See the module.
 pub(super) struct Statements {
+    tenant_to_switch: Statement,
     hold_tenant: Statement,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
         Self {
+            tenant_to_switch: Statement::new(format!(
+                "-- tenant_to_switch
+                SELECT id, disabled_at FROM tenants WHERE id = $1 {}",
+                dialect::locking("FOR NO KEY UPDATE"),
+            )),
             hold_tenant: Statement::new(format!(
                 "-- hold_tenant
-                SELECT id, disabled_at FROM tenants WHERE id = $1 {}",
+                SELECT id FROM tenants WHERE id = $1 {}",
                 dialect::locking("FOR UPDATE"),
             )),
         }
     }
 }
 
-/// Disables or enables the stamp's tenant.
+/// Disables or enables the stamp's tenant; the barrier needs a [`Drain`] after it.
 pub(super) struct Switch {
     pub(super) stamp: Stamp,
     pub(super) disables: bool,
@@ -50,8 +58,8 @@ impl Plain for Switch {
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<SwitchTenantOutcome>, Failure> {
         let id = self.stamp.tenant_id.as_uuid();
         let statements = tx.statements();
-        let hold = query(&statements.tenants.disable.hold_tenant).bind(id);
-        let Some(row) = tx.fetch_optional(hold).await? else {
+        let now = query(&statements.tenants.disable.tenant_to_switch).bind(id);
+        let Some(row) = tx.fetch_optional(now).await? else {
             return Ok(Outcome::Rollback(SwitchTenantOutcome::NotFound));
         };
         if Columns::new("tenants", &row).optional_time("disabled_at")?.is_some() == self.disables {
@@ -63,6 +71,20 @@ impl Plain for Switch {
         let kind = if self.disables { EventKind::TenantDisabled } else { EventKind::TenantEnabled };
         tx.insert_events(vec![Event::new(&self.stamp, kind, Subjects::default())]).await?;
         Ok(Outcome::Commit(SwitchTenantOutcome::Switched))
+    }
+}
+
+/// Waits for whoever had looked at the tenant before it was disabled.
+pub(super) struct Drain(pub(super) TenantId);
+
+#[async_trait]
+impl Plain for Drain {
+    type Reply = ();
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<()>, Failure> {
+        let statements = tx.statements();
+        tx.fetch_all(query(&statements.tenants.disable.hold_tenant).bind(self.0.as_uuid())).await?;
+        Ok(Outcome::Rollback(()))
     }
 }
 

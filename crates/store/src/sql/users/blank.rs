@@ -1,8 +1,8 @@
 //! What is left of an erased person's past, a portion at a time: names, identifiers, tokens, texts, signatures, keys.
 //!
 //! Rows stay, blank, because the log names their ids; thumbprints stay, because a key that was registered once stays
-//! refused. Replies that were kept for repeats go. Each portion is one transaction, and a portion that is run twice
-//! changes nothing the second time: whoever finds an erasure unfinished goes on.
+//! refused. Replies that were kept for repeats go. Each portion is one transaction under the erasure's row: of several
+//! who finish one erasure each does its own portion, and nobody does anything once one of them has finished it.
 //!
 //! To blank one more column: its statement here; for a table of its own, a canary in `tests/it/erasure.rs` besides.
 
@@ -38,6 +38,7 @@ pub(super) struct Statements {
     blank_challenges: Statement,
     forget_keys_of_erased: Statement,
     of_devices: [Statement; 5],
+    erasure_to_go_on_with: Statement,
 }
 
 impl Statements {
@@ -70,6 +71,11 @@ impl Statements {
                 of_devices("forget_jtis_of_erased", "DELETE FROM push_update_jtis"),
                 of_devices("forget_pushes_of_erased", "DELETE FROM notifications"),
             ],
+            erasure_to_go_on_with: Statement::new(format!(
+                "-- erasure_to_go_on_with
+                SELECT user_id, blanked_until FROM erasures WHERE user_id = $1 AND tenant_id = $2 {}",
+                dialect::locking("FOR UPDATE"),
+            )),
         }
     }
 }
@@ -86,6 +92,13 @@ impl Plain for Blank {
     type Reply = bool;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<bool>, Failure> {
+        let Erasure { tenant_id, user_id } = self.erasure;
+        let statements = tx.statements();
+        let erasure = query(&statements.users.blank.erasure_to_go_on_with);
+        let Some(row) = tx.fetch_optional(erasure.bind(user_id.as_uuid()).bind(tenant_id.as_uuid())).await? else {
+            return Ok(Outcome::Rollback(false));
+        };
+        let blanked_until: Option<ChallengeId> = Columns::new("erasures", &row).optional_id("blanked_until")?;
         let mut most = blank_devices(self, tx).await?;
         let enrollments = query(
             "-- blank_enrollments
@@ -99,7 +112,7 @@ impl Plain for Blank {
                 (SELECT artefact FROM replies WHERE user_id = $1 AND tenant_id = $2 LIMIT $3)",
         );
         most = most.max(tx.execute(self.bind(replies)).await?);
-        most = most.max(blank_challenges(self, tx).await?);
+        most = most.max(blank_challenges(self, tx, blanked_until).await?);
         Ok(match most {
             // Nothing to write costs no commit.
             0 => Outcome::Rollback(false),
@@ -142,15 +155,19 @@ async fn blank_devices(command: &Blank, tx: &mut Tx<'_>) -> Result<u64, Failure>
 }
 
 /// In the order of the ids, from where the last portion stopped: nobody wades again through what is blank.
-async fn blank_challenges(command: &Blank, tx: &mut Tx<'_>) -> Result<u64, Failure> {
+async fn blank_challenges(
+    command: &Blank,
+    tx: &mut Tx<'_>,
+    blanked_until: Option<ChallengeId>,
+) -> Result<u64, Failure> {
     let Erasure { tenant_id, user_id } = command.erasure;
     let next = query(
         "-- challenges_to_blank
         SELECT id FROM challenges WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $2 AND users.id = $1)
-            AND id > COALESCE((SELECT blanked_until FROM erasures WHERE erasures.user_id = $1), $4)
+            AND id > $4
         ORDER BY id LIMIT $3",
     );
-    let next = command.bind(next).bind(Uuid::nil());
+    let next = command.bind(next).bind(blanked_until.map_or(Uuid::nil(), ChallengeId::as_uuid));
     let challenges: Vec<ChallengeId> = ids(&tx.fetch_all(next).await?, "challenges")?;
     let Some(last) = challenges.iter().copied().max_by_key(|id| id.as_uuid()) else { return Ok(0) };
     let parameter = parameter(&challenges);

@@ -24,6 +24,7 @@ use countersign_proto::{
     push::PushBinding,
     vocabulary::{ChallengeReason, ChallengeStatus, RevokeReason, Word as _},
 };
+use uuid::Uuid;
 
 use super::super::{
     Columns, Database, Outcome, Plain, Row, Tx, challenges::Ended, devices::push_json, enrollments::OpenEnrollments,
@@ -196,12 +197,18 @@ impl Plain for FinishErasure {
     }
 }
 
-/// Erasures that are not finished.
-pub(super) async fn unfinished(database: &Database, limit: u32) -> Result<Vec<Erasure>, StoreError> {
-    let unfinished = query("-- unfinished_erasures\nSELECT user_id, tenant_id FROM erasures ORDER BY user_id LIMIT $1");
+/// Erasures that are not finished, behind this user's, in the order of their users.
+pub(super) async fn unfinished(
+    database: &Database,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<Erasure>, StoreError> {
+    let unfinished = "-- unfinished_erasures
+        SELECT user_id, tenant_id FROM erasures WHERE user_id > $1 ORDER BY user_id LIMIT $2";
+    let unfinished = query(unfinished).bind(after.map_or(Uuid::nil(), UserId::as_uuid)).bind(i64::from(limit));
     let read = |row: &Row| {
         let row = Columns::new("erasures", row);
         Ok(Erasure { user_id: row.id("user_id")?, tenant_id: row.id("tenant_id")? })
     };
-    database.fetch_all(unfinished.bind(i64::from(limit))).await?.iter().map(read).collect()
+    database.fetch_all(unfinished).await?.iter().map(read).collect()
 }

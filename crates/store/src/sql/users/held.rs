@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
     event::{Event, EventKind, Subjects},
+    limits::EXPORTED_KEYS,
     ports::{
         PageRequest, StoreError,
         users::{Happened, HeldEnrollment, HeldKey, TimelineEntry},
@@ -144,12 +145,12 @@ pub(super) async fn enrollments(
     database.fetch_all(enrollments).await?.iter().map(read).collect()
 }
 
-/// All keys of a device.
+/// The keys of a device: the newest, should somebody have made very many.
 pub(super) async fn keys(database: &Database, tenant_id: TenantId, id: DeviceId) -> Result<Vec<HeldKey>, StoreError> {
     let keys = query(
         "-- keys_of_device
         SELECT thumbprint, device_id, role, public_key, created_at, retired_at FROM device_keys
-        WHERE device_id = $1 AND tenant_id = $2",
+        WHERE device_id = $1 AND tenant_id = $2 ORDER BY created_at DESC, thumbprint LIMIT $3",
     );
     let read = |row: &Row| {
         let row = Columns::new("device_keys", row);
@@ -162,7 +163,8 @@ pub(super) async fn keys(database: &Database, tenant_id: TenantId, id: DeviceId)
             retired_at: row.optional_time("retired_at")?,
         })
     };
-    let rows = database.fetch_all(keys.bind(id.as_uuid()).bind(tenant_id.as_uuid())).await?;
+    let keys = keys.bind(id.as_uuid()).bind(tenant_id.as_uuid()).bind(i64::from(EXPORTED_KEYS));
+    let rows = database.fetch_all(keys).await?;
     let mut keys: Vec<HeldKey> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
     keys.sort_by(|one, other| (one.created_at, &one.thumbprint).cmp(&(other.created_at, &other.thumbprint)));
     Ok(keys)

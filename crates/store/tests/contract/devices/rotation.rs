@@ -4,19 +4,26 @@
 use std::sync::Arc;
 
 use countersign_core::{
+    actor::Stamp,
     device::{NewKey, StoredBinding},
     event::EventKind,
+    limits::KEY_ROTATION_PAUSE_SECONDS,
     ports::{
         challenges::DecideOutcome,
-        devices::{RotateKeys, RotateKeysOutcome as Outcome, UpdatePush, UpdatePushOutcome},
-        enrollments::{Activation, ClaimOutcome, ClaimTicket},
+        devices::{
+            ChangeDeviceStatus, ChangeDeviceStatusOutcome, RotateKeys, RotateKeysOutcome as Outcome, UpdatePush,
+            UpdatePushOutcome,
+        },
+        enrollments::{
+            Activation, Admission, Approval, ClaimOutcome, ClaimTicket, CreateEnrollment, CreateEnrollmentOutcome,
+        },
     },
     verify::Verdict,
     wake::WakeKey,
 };
 use countersign_proto::{
     push::PushBinding,
-    vocabulary::{ChallengeStatus, DeviceStatus},
+    vocabulary::{ChallengeStatus, Confirmation, DeviceStatus, EnrollmentStatus},
 };
 
 use super::REVOKE;
@@ -38,6 +45,12 @@ fn rotation(world: &World, phone: &Phone) -> RotateKeys {
         binding: world.binding(),
         reply: world.reply(),
     }
+}
+
+/// The same, so many minutes later: keys are replaced once in a minute.
+fn minutes_later(minutes: usize, command: RotateKeys) -> RotateKeys {
+    let at = NOW.plus_seconds(60 * i64::try_from(minutes).unwrap());
+    RotateKeys { stamp: Stamp { at, ..command.stamp.clone() }, ..command }
 }
 
 /// The phone after it.
@@ -86,7 +99,73 @@ async fn a_rotated_key_is_current_and_the_former_one_dead_on_every_node() {
         // The key comes back in no role and for nobody.
         let again = RotateKeys { device_key: Some(phone.key.clone()), ..rotation(&world, &rotated(&phone, &command)) };
         let again = RotateKeys { key: command.device_key.unwrap().thumbprint, binding_id: command.binding.id, ..again };
+        let again = minutes_later(1, again);
         assert_eq!(world.store.rotate_keys(again).await, Ok(Outcome::KeyAlreadyRegistered));
+    }
+}
+
+#[tokio::test]
+async fn a_device_replaces_keys_once_in_a_minute() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let first = rotation(&world, &phone);
+        assert_eq!(world.store.rotate_keys(first.clone()).await, Ok(Outcome::Rotated));
+        let second = rotation(&world, &rotated(&phone, &first));
+        let before = world.kinds().await;
+        let soon = world.other.rotate_keys(second.clone()).await;
+        assert_eq!(soon, Ok(Outcome::TooSoon(NOW.plus_seconds(KEY_ROTATION_PAUSE_SECONDS))));
+        // A repeat of the first is none, and counts as none.
+        assert_eq!(world.other.rotate_keys(first.clone()).await, Ok(Outcome::Rotated));
+        assert_eq!(world.kinds().await, before);
+        assert_eq!(world.database.number("SELECT count(*) FROM device_keys").await, 2);
+        assert_eq!(world.store.rotate_keys(minutes_later(1, second)).await, Ok(Outcome::Rotated));
+    }
+}
+
+#[tokio::test]
+async fn who_signed_with_a_former_key_deregisters_nothing() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let leave = |key: &NewKey| ChangeDeviceStatus {
+            key: Some(key.thumbprint.clone()),
+            reply: Some(world.reply()),
+            ..world.new_status(phone.actor(), phone.id, REVOKE)
+        };
+        let command = rotation(&world, &phone);
+        assert_eq!(world.store.rotate_keys(command.clone()).await, Ok(Outcome::Rotated));
+        let before = world.kinds().await;
+        let late = world.other.change_device_status(leave(&phone.key)).await;
+        assert_eq!(late, Ok(ChangeDeviceStatusOutcome::StaleKey));
+        assert_eq!(world.kinds().await, before);
+        assert_eq!(world.device(phone.id).await.unwrap().status, DeviceStatus::Active);
+        let left = world.other.change_device_status(leave(&rotated(&phone, &command).key)).await;
+        assert!(matches!(left, Ok(ChangeDeviceStatusOutcome::Changed { .. })), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_former_key_agreed_to_ends_with_it() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let mut agreed = Vec::new();
+        for _ in 0..2 {
+            let challenge_id = world.challenge(&[&phone]).await;
+            let answer = world.answer(&phone, challenge_id, APPROVE);
+            assert!(matches!(world.store.decide_challenge(answer).await, Ok(DecideOutcome::Won { .. })));
+            agreed.push(Approval { challenge_id, user_id: phone.user.id, device_id: phone.id });
+        }
+        let asking = |approval: &Approval| CreateEnrollment {
+            admission: Admission::Approved(*approval),
+            ..world.new_enrollment("ada", Confirmation::Code)
+        };
+        let invited = asking(&agreed[0]);
+        let id = invited.id;
+        world.create(invited).await;
+        assert_eq!(world.store.rotate_keys(rotation(&world, &phone)).await, Ok(Outcome::Rotated));
+        let enrollment = world.store.enrollment(world.tenant_id, id).await.unwrap().unwrap();
+        assert_eq!(enrollment.status, EnrollmentStatus::Cancelled);
+        let late = world.other.create_enrollment(asking(&agreed[1])).await;
+        assert_eq!(late, Ok(CreateEnrollmentOutcome::ApprovalRequired));
     }
 }
 
@@ -134,7 +213,7 @@ async fn both_keys_are_replaced_at_once_and_each_of_them_alone() {
             key: next.thumbprint.clone(),
             device_key: None,
             uv_key: Some(world.key()),
-            ..rotation(&world, &now)
+            ..minutes_later(1, rotation(&world, &now))
         };
         assert_eq!(world.store.rotate_keys(only_uv.clone()).await, Ok(Outcome::Rotated));
         assert!(is_current(&now.key).await && !is_current(&next).await);
@@ -177,7 +256,7 @@ async fn nothing_by_a_former_key_commits_after_its_rotation_has_returned() {
         for round in 0..rounds {
             let challenge = world.challenge(&[&phone]).await;
             let (answer, update) = (world.answer(&phone, challenge, APPROVE), push_update(&world, &phone));
-            let command = rotation(&world, &phone);
+            let command = minutes_later(round, rotation(&world, &phone));
             let node = Arc::clone(&world);
             let approve = tokio::spawn(async move { node.store.decide_challenge(answer).await.unwrap() });
             let node = Arc::clone(&world);
@@ -186,9 +265,9 @@ async fn nothing_by_a_former_key_commits_after_its_rotation_has_returned() {
                 tokio::task::yield_now().await;
             }
             assert_eq!(world.other.rotate_keys(command.clone()).await, Ok(Outcome::Rotated));
-            let at_return = world.store.challenge(challenge).await.unwrap().unwrap().status;
+            let at_return = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap().status;
             let (approve, update) = (approve.await.unwrap(), update.await.unwrap());
-            let at_last = world.store.challenge(challenge).await.unwrap().unwrap().status;
+            let at_last = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap().status;
             assert_eq!(at_last, at_return, "{approve:?} after the rotation had returned");
             match approve {
                 DecideOutcome::Won { .. } => assert_eq!(at_last, ChallengeStatus::Approved),

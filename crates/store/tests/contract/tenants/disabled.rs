@@ -15,6 +15,7 @@ use countersign_core::{
     verify::Verdict,
 };
 use countersign_proto::vocabulary::{ChallengeReason, ChallengeStatus, Confirmation, PushChannel};
+use sqlx::Connection as _;
 
 use crate::{
     kit::rounds,
@@ -25,6 +26,28 @@ const APPROVE: Verdict = Verdict::Approve { with_number: true };
 
 async fn disable(world: &World) -> Outcome {
     world.store.disable_tenant(world.stamp(Actor::Operator)).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_organisation_is_disabled_however_many_act_for_it() {
+    for world in World::each().await.into_iter().filter(|world| world.database.is_postgres()) {
+        // Of those who follow one another there is always one before its commit.
+        let mut acting = world.database.postgres_connection().await;
+        let mut acting = acting.begin().await.unwrap();
+        sqlx::query("SELECT id FROM tenants FOR KEY SHARE").fetch_all(&mut *acting).await.unwrap();
+        let (store, stamp) = (world.store.clone(), world.stamp(Actor::Operator));
+        let disabling = tokio::spawn(async move { store.disable_tenant(stamp).await });
+        let is_seen = async {
+            while world.database.number("SELECT count(*) FROM tenants WHERE disabled_at IS NOT NULL").await == 0 {}
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(2), is_seen).await.unwrap();
+        // Nobody new gets in, and the barrier waits for whoever was there.
+        let new = world.new_enrollment("ada", Confirmation::Code);
+        assert_eq!(world.other.create_enrollment(new).await, Err(StoreError::ActorGone));
+        assert!(!disabling.is_finished());
+        acting.rollback().await.unwrap();
+        assert_eq!(disabling.await.unwrap(), Ok(Outcome::Switched));
+    }
 }
 
 #[tokio::test]
@@ -82,7 +105,7 @@ async fn what_waits_in_a_disabled_organisation_is_found_and_ended() {
         let late = close(NOW.plus_seconds(120));
         assert_eq!(world.store.close_challenge(late).await, Ok(CloseOutcome::AlreadyClosed(ChallengeStatus::Expired)));
         assert_eq!(world.store.close_challenge(close(NOW)).await, Ok(CloseOutcome::Closed));
-        let ended = world.store.challenge(challenge).await.unwrap().unwrap();
+        let ended = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap();
         assert_eq!((ended.status, ended.reason), (ChallengeStatus::Cancelled, Some(ChallengeReason::TenantDisabled)));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
     }
@@ -109,7 +132,7 @@ async fn nothing_commits_after_disabling_has_returned() {
             });
             assert_eq!(world.other.disable_tenant(world.stamp(Actor::Operator)).await, Ok(Outcome::Switched));
             let state = || async {
-                let status = world.store.challenge(challenge).await.unwrap().unwrap().status;
+                let status = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap().status;
                 let leased = "SELECT count(*) FROM notifications WHERE lease IS NOT NULL";
                 let users = world.database.number("SELECT count(*) FROM users").await;
                 (status, users, world.database.number(leased).await)

@@ -1,6 +1,6 @@
 //! Erasing somebody: the barrier, what is left of the past, and that nothing is left.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use countersign_core::{
     event::EventKind,
@@ -17,6 +17,8 @@ use countersign_proto::{
     push::PushBinding,
     vocabulary::{ChallengeReason, ChallengeStatus, Confirmation, PushChannel},
 };
+
+use sqlx::Connection as _;
 
 use super::ALL;
 use crate::{
@@ -125,7 +127,10 @@ async fn nothing_that_names_an_erased_person_is_left_in_any_table() {
         new.sort_by_key(|kind| kind.as_str());
         assert_eq!(new, [EventKind::ChallengeCancelled, EventKind::DeviceRevoked, EventKind::UserErased]);
         // Nobody else has lost anything.
-        assert_eq!(world.store.challenge(others).await.unwrap().unwrap().facts.jws, format!("challenge.{others}"));
+        assert_eq!(
+            world.store.challenge(world.tenant_id, others).await.unwrap().unwrap().facts.jws,
+            format!("challenge.{others}")
+        );
         assert!(world.device(other.id).await.is_some());
         assert_eq!(world.store.unfinished_erasures(None, 9).await, Ok(vec![]));
         // The key that was registered once stays refused, to anybody.
@@ -134,6 +139,62 @@ async fn nothing_that_names_an_erased_person_is_left_in_any_table() {
         claim.device_key = phone.key.clone();
         assert_eq!(world.store.claim_ticket(claim).await, Ok(ClaimOutcome::KeyAlreadyRegistered));
         assert_eq!(world.store.key(&phone.key.thumbprint).await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_after_an_erasure_was_finished_blanks_nothing() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        for _ in 0..4 {
+            world.challenge(&[&phone]).await;
+        }
+        let erasure = Erasure { tenant_id: world.tenant_id, user_id: phone.user.id };
+        assert_eq!(erase(&world, phone.user.id).await, Outcome::Begun);
+        // Two finish it; this one has done its first portion.
+        assert_eq!(world.store.blank_erased(erasure, NOW, 2).await, Ok(true));
+        blank(&world, phone.user.id, 2).await;
+        assert_eq!(world.store.blank_erased(erasure, NOW, 2).await, Ok(false));
+    }
+}
+
+#[tokio::test]
+async fn unfinished_erasures_are_found_one_behind_the_other() {
+    for world in World::each().await {
+        let mut users = Vec::new();
+        for name in ["ada", "bob", "carl"] {
+            let user_id = world.invite(name).await.user.id;
+            assert_eq!(erase(&world, user_id).await, Outcome::Begun);
+            users.push(user_id);
+        }
+        users.sort_unstable_by_key(|id| id.as_uuid());
+        let behind = async |after, limit| -> Vec<UserId> {
+            let found = world.other.unfinished_erasures(after, limit).await.unwrap();
+            found.iter().map(|erasure| erasure.user_id).collect()
+        };
+        assert_eq!(behind(None, 2).await, users[..2]);
+        assert_eq!(behind(Some(users[1]), 2).await, users[2..]);
+        assert_eq!(behind(Some(users[2]), 2).await, Vec::<UserId>::new());
+    }
+}
+
+#[tokio::test]
+async fn files_that_somebody_reads_are_left_alone_and_writes_go_on() {
+    for world in World::each().await.into_iter().filter(|world| !world.database.is_postgres()) {
+        // Whoever waits for a reader as long as for another writer is cut short, and says that the database is gone.
+        let (connect_timeout, transaction_timeout) = (Duration::from_secs(600), Duration::from_secs(3));
+        let options = countersign_store::Options { connect_timeout, transaction_timeout, ..kit::options() };
+        let node = world.database.open_with(options, Arc::new(Wakes::default())).await.unwrap();
+        let mut reader = world.database.sqlite_connection().await;
+        let mut snapshot = reader.begin().await.unwrap();
+        sqlx::query("SELECT id FROM tenants").fetch_all(&mut *snapshot).await.unwrap();
+        let user = world.invite("ada").await.user;
+        assert_eq!(node.erase_user(world.stamp(world.client), user.id).await, Ok(Outcome::Begun));
+        // However many ask.
+        assert_eq!(tokio::join!(node.scrub_files(), node.scrub_files()), (Ok(false), Ok(false)));
+        assert!(matches!(node.erase_user(world.stamp(world.client), user.id).await, Ok(Outcome::Unfinished)));
+        snapshot.rollback().await.unwrap();
+        assert_eq!(node.scrub_files().await, Ok(true));
     }
 }
 
@@ -151,7 +212,7 @@ async fn an_erased_user_is_unknown_and_the_name_is_somebody_new() {
         assert!(world.device(phone.id).await.is_none());
         assert_eq!(world.store.addressees(world.tenant_id, "canary-ada").await, Ok(None));
         assert_eq!(world.store.enrollment(world.tenant_id, open.id).await, Ok(None));
-        let ended = world.store.challenge(pending).await.unwrap().unwrap();
+        let ended = world.store.challenge(world.tenant_id, pending).await.unwrap().unwrap();
         assert_eq!((ended.status, ended.reason), (ChallengeStatus::Cancelled, Some(ChallengeReason::UserErased)));
         let rename =
             RenameUser { stamp: world.stamp(world.client), id: phone.user.id, display_name: Some("X".to_owned()) };
@@ -163,7 +224,7 @@ async fn an_erased_user_is_unknown_and_the_name_is_somebody_new() {
         assert_eq!(world.other.unfinished_erasures(None, 9).await, Ok(vec![erasure]));
         blank(&world, phone.user.id, 100).await;
         assert_eq!(erase(&world, phone.user.id).await, Outcome::NotFound);
-        assert_eq!(world.store.challenge(pending).await.unwrap().unwrap().erased_at, Some(NOW));
+        assert_eq!(world.store.challenge(world.tenant_id, pending).await.unwrap().unwrap().erased_at, Some(NOW));
 
         let again = world.phone("canary-ada").await;
         assert_ne!(again.user.id, phone.user.id);
@@ -223,7 +284,7 @@ async fn no_approve_commits_after_an_erasure_has_returned() {
             });
             let stamp = world.stamp(world.client);
             assert_eq!(world.other.erase_user(stamp, phone.user.id).await, Ok(Outcome::Begun));
-            let status = || async { world.store.challenge(challenge).await.unwrap().unwrap().status };
+            let status = || async { world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap().status };
             let at_return = status().await;
             let outcome = approve.await.unwrap();
             assert_eq!(status().await, at_return, "{outcome:?} after the erasure had returned");
