@@ -175,7 +175,8 @@ pub fn previous_secrets(
     until: Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<PreviousSecret> {
-    let Some(until) = until else { return Vec::new() };
+    // Whole seconds: as it is stored, so that what was sealed is what is read.
+    let Some(until) = until.map(Timestamp::floor_to_second) else { return Vec::new() };
     let oldest = before.iter().find(|secret| now < secret.until).copied();
     oldest.into_iter().chain([PreviousSecret { id: replaced, until }]).collect()
 }
@@ -263,9 +264,11 @@ mod tests {
         let ids = |secrets: &[PreviousSecret]| secrets.iter().map(|secret| secret.id).collect::<Vec<_>>();
         let once = previous_secrets(&[], id(1), day(now), now);
         assert_eq!(once, [PreviousSecret { id: id(1), until: now.plus_seconds(DAY) }]);
-        let later = now.plus_seconds(60);
+        let later = now.plus_millis(60_999);
         let twice = previous_secrets(&once, id(2), day(later), later);
         assert_eq!(ids(&twice), [id(1), id(2)]);
+        let stored = serde_json::to_string(&twice).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<PreviousSecret>>(&stored).unwrap(), twice);
         assert_eq!(ids(&previous_secrets(&twice, id(3), day(later), later)), [id(1), id(3)], "two at most");
         let after = now.plus_seconds(DAY);
         assert_eq!(ids(&previous_secrets(&twice, id(3), day(after), after)), [id(2), id(3)], "none past its end");
