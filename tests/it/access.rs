@@ -178,7 +178,13 @@ fn expected(operation: &Operation, role: &Role, object: &Object) -> Option<&'sta
                 None
             }
         }
-        (Access::Client(_), _) => Some("unauthenticated"),
+        (Access::ClientWithAll(_), Role::Client { scope, tenant, .. }) => match (*scope, object.tenant) {
+            // Each role has one scope only.
+            (Scope::Admin, other) if has_object && other != Some(*tenant) => Some("not-found"),
+            (Scope::Admin, _) => None,
+            _ => Some("insufficient-scope"),
+        },
+        (Access::Client(_) | Access::ClientWithAll(_), _) => Some("unauthenticated"),
     }
 }
 
@@ -330,6 +336,10 @@ async fn the_openapi_document_says_of_each_operation_who_may_call_it_and_how_it_
             Access::Client(scopes) => {
                 let ways = |scope: &Scope| ["api_key", "client_proof"].map(|way| json!({way: [scope.as_str()]}));
                 scopes.iter().flat_map(ways).collect()
+            }
+            Access::ClientWithAll(scopes) => {
+                let all: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+                ["api_key", "client_proof"].map(|way| json!({way: all})).into()
             }
             Access::DeviceProof => vec![json!({"device_proof": []})],
             Access::Public | Access::Artefact(_) => Vec::new(),

@@ -274,6 +274,28 @@ async fn an_erasure_that_broke_off_is_finished_by_whoever_finds_it() {
     .await;
 }
 
+#[tokio::test]
+async fn an_erasure_that_cannot_be_finished_keeps_no_other_from_it() {
+    let app = TestApp::start(Db::Sqlite).await;
+    let idp = app.admin().await;
+    let node = app.node().app();
+    for name in ["ada", "bob", "carl"] {
+        let id = idp.enroll(name).await.registration().user.id;
+        let stamp =
+            node.stamp(countersign_core::actor::Actor::Operator, idp.tenant_id.parse().unwrap(), "test", node.now());
+        assert_eq!(node.store.erase_user(stamp, id).await, Ok(EraseUserOutcome::Begun));
+    }
+    // Somebody writes into the database what no server wrote.
+    let first = "UPDATE erasures SET blanked_until = x'00' WHERE user_id = (SELECT min(user_id) FROM erasures)";
+    app.database.tamper(first).await;
+    worker::erase::round(node).await.unwrap();
+    assert_eq!(app.database.number("SELECT count(*) FROM erasures").await, 1);
+    app.database.tamper("UPDATE erasures SET blanked_until = NULL").await;
+    worker::erase::round(node).await.unwrap();
+    assert_eq!(app.database.number("SELECT count(*) FROM erasures").await, 0);
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_read_of_an_erased_persons_device_ends() {
     for db in [Db::Sqlite, Db::Postgres] {

@@ -89,7 +89,7 @@ async fn the_binding_states_all_keys_and_who_they_are_of() {
         let mut last = first.clone();
         let mut now = phone;
         for replace in [Replace::DeviceKey, Replace::UserVerificationKey, Replace::Both] {
-            app.clock.advance(1);
+            app.clock.advance(60);
             let next = now.rotated(replace).await;
             let binding = read(&next.fetch_self().await.unwrap().binding.unwrap());
             assert_eq!(binding.cnf.jwk != last.cnf.jwk, replace != Replace::UserVerificationKey);
@@ -143,6 +143,7 @@ async fn evidence_verifies_across_a_rotation() {
             decided.push(challenge);
             signers.push(phone.registration().device_key.public_key().to_jwk());
             phone = phone.rotated(Replace::DeviceKey).await;
+            app.clock.advance(60);
         }
         for (challenge, signer) in decided.iter().zip(signers) {
             let shown = idp.get(&format!("{}?include=evidence", path_of(challenge))).await.ok(200);
@@ -220,6 +221,7 @@ async fn a_lost_reply_is_repeated_for_a_day_although_the_key_that_signed_is_dead
         let first = old.rotate_with(rotation.token()).await;
         let new = Device::new(old.rotate(&rotation).await.unwrap(), app.http.clone());
         assert_eq!(events(&idp).await.iter().filter(|event| event["type"] == "device.key_changed").count(), 1);
+        app.clock.advance(60);
         let newer = new.rotated(Replace::DeviceKey).await;
         app.clock.advance(3_600);
         idp.delete(&format!("/v1/devices/{}", newer.device_id())).await.ok(200);
@@ -230,6 +232,27 @@ async fn a_lost_reply_is_repeated_for_a_day_although_the_key_that_signed_is_dead
         old.rotate_with(&other).await.problem("invalid-device-signature");
         app.clock.advance(3 * 3_600);
         old.rotate_with(rotation.token()).await.problem("invalid-device-signature");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_are_replaced_once_in_a_minute_and_a_repeat_is_no_rotation() {
+    both(async |app| {
+        let idp = app.admin().await;
+        let old = idp.enroll("ada").await;
+        let first = old.prepare_rotation(Replace::DeviceKey).unwrap();
+        let new = Device::new(old.rotate(&first).await.unwrap(), app.http.clone());
+        app.clock.advance(20);
+        let second = new.prepare_rotation(Replace::DeviceKey).unwrap();
+        let refused = new.rotate_with(second.token()).await;
+        refused.problem("too-many-requests");
+        assert_eq!(refused.header("retry-after"), "40");
+        old.rotate_with(first.token()).await.ok(200);
+        app.clock.advance(40);
+        // Nothing but the time stood in its way.
+        new.rotate_with(second.token()).await.ok(200);
+        assert_eq!(events(&idp).await.iter().filter(|event| event["type"] == "device.key_changed").count(), 2);
     })
     .await;
 }
@@ -249,6 +272,25 @@ async fn a_held_read_of_the_old_key_ends() {
 }
 
 #[tokio::test]
+async fn a_held_read_of_the_old_key_that_no_wake_reached_is_not_answered() {
+    // Nodes on one file do not wake each other.
+    let app = TestApp::start(Db::Sqlite).await;
+    let second = app.second_node().await;
+    let idp = app.admin().await;
+    let old = idp.enroll("ada").await;
+    let thief = old.at(&second.http);
+    let held = tokio::spawn(async move { thief.get("/v1/device/challenges?wait=50").await });
+    second.until_held(1).await;
+    let new = old.rotated(Replace::DeviceKey).await.at(&second.http);
+    // The owner's next read ends the thief's.
+    let owners = tokio::spawn(async move { new.get("/v1/device/challenges?wait=50").await });
+    held.await.unwrap().problem("invalid-device-signature");
+    owners.abort();
+    second.stop().await;
+    app.finish().await;
+}
+
+#[tokio::test]
 async fn two_nodes_that_get_the_same_rotation_at_once_give_one_answer() {
     let app = TestApp::start(Db::Postgres).await;
     let second = app.second_node().await;
@@ -264,6 +306,7 @@ async fn two_nodes_that_get_the_same_rotation_at_once_give_one_answer() {
         let replies = replies.await;
         assert!(replies.iter().all(|reply| reply.ok(200) == replies[0].ok(200)));
         phone = Device::new(phone.rotate(&rotation).await.unwrap(), app.http.clone());
+        app.clock.advance(60);
     }
     assert_eq!(app.database.number("SELECT count(*) FROM device_keys").await, 11);
     second.stop().await;

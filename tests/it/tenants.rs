@@ -101,6 +101,32 @@ async fn a_quota_is_told_and_who_is_known_already_takes_no_place() {
 }
 
 #[tokio::test]
+async fn enabling_revives_nothing_that_a_disable_which_died_has_left_waiting() {
+    both(async |app| {
+        let tenant = app.tenant("example").await;
+        let admin = app.client_of(&tenant, "admin").await;
+        let phone = admin.enroll("ada").await;
+        let pending = admin.plain_challenge("ada").await;
+        let shown = phone.only_pending().await;
+        let enrollment = admin.create_enrollment(json!({"user": {"external_id": "bob"}})).await;
+        let node = app.node().app();
+        let stamp = node.stamp(countersign_core::actor::Actor::Operator, tenant.id, "test", node.now());
+        assert_eq!(node.store.disable_tenant(stamp).await, Ok(SwitchTenantOutcome::Switched));
+        assert_eq!(app.enable(&tenant).await, SwitchTenantOutcome::Switched);
+        let token = phone.sign_response(&shown, &Answer::approve(None)).unwrap();
+        phone.respond_with(text(&pending, "id"), &token).await.problem("challenge-closed");
+        assert_eq!(admin.show(&pending).await["reason"], "tenant_disabled");
+        let path = format!("/v1/enrollments/{}", text(&enrollment, "id"));
+        assert_eq!(admin.get(&path).await.ok(200)["status"], "cancelled");
+        // Of one that is not disabled, nothing ends.
+        let challenge = admin.plain_challenge("ada").await;
+        assert_eq!(app.enable(&tenant).await, SwitchTenantOutcome::Already);
+        assert_eq!(admin.show(&challenge).await["status"], "pending");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_disabled_organisation_is_refused_everywhere_and_what_waited_has_ended() {
     both(async |app| {
         let tenant = app.tenant("example").await;

@@ -1,11 +1,14 @@
 //! A user's whole life but for its end (which is in `erasure.rs`): names, methods, timeline, export.
 
+use std::time::Duration;
+
+use countersign::http::users::export::MAX_EXPORTS;
 use countersign_proto::{
     evidence::{self, Evidence},
     jose::Jwks,
 };
 use countersign_simulator::phone::EnrollOptions;
-use countersign_tests::{TestApp, both, path_of, text};
+use countersign_tests::{ApiClient, TestApp, both, path_of, text};
 use serde_json::{Value, json};
 
 use crate::log;
@@ -139,7 +142,10 @@ async fn an_export_holds_all_that_is_held_and_says_when_it_is_whole() {
         }
         let pending = idp.challenge("ada").await;
         let others = idp.enroll("bob").await;
-        let export = app.client("users:read").await.get(&format!("/v1/users/{id}/export")).await;
+        let path = format!("/v1/users/{id}/export");
+        let few = app.client("users:read,devices:read").await.get(&path).await.problem("insufficient-scope");
+        assert_eq!(few["required_scope"], "users:read and audit:read and devices:read");
+        let export = app.client("users:read,audit:read,devices:read").await.get(&path).await;
         assert_eq!(export.header("content-type"), "application/json");
         let export = export.ok(200);
         assert_eq!((text(&export, "format"), &export["complete"]), ("countersign-user-export/1", &json!(true)));
@@ -168,6 +174,85 @@ async fn an_export_holds_all_that_is_held_and_says_when_it_is_whole() {
         assert_eq!(log::kinds(&idp).await.iter().filter(|kind| *kind == "user.exported").count(), 1);
     })
     .await;
+}
+
+/// The end of an export that is whole.
+const COMPLETE: &str = ",\"complete\":true}";
+
+/// Somebody with a history, and where the export of it is.
+async fn with_a_history(idp: &ApiClient, external_id: &str) -> String {
+    let phone = idp.enroll(external_id).await;
+    for _ in 0..30 {
+        let challenge = idp.plain_challenge(external_id).await;
+        idp.post_empty(&format!("{}/cancel", path_of(&challenge))).await.ok(200);
+    }
+    format!("/v1/users/{}/export", phone.registration().user.id)
+}
+
+/// Begins to read an export, and takes no more of it in than it asks for.
+async fn read_slowly(client: &ApiClient, path: &str) -> reqwest::Response {
+    let builder = reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(1_024);
+    let url = format!("{}{path}", client.http.base());
+    builder.build().unwrap().get(url).bearer_auth(&client.key).send().await.unwrap()
+}
+
+/// All that comes, until it ends or breaks off.
+async fn rest(mut reply: reqwest::Response) -> String {
+    let mut all = Vec::new();
+    while let Ok(Some(chunk)) = reply.chunk().await {
+        all.extend_from_slice(&chunk);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn an_export_breaks_off_when_its_reader_or_its_person_is_gone() {
+    both(async |app| {
+        let admin = app.admin().await;
+        for (name, is_erased) in [("ada", false), ("bob", true)] {
+            let path = with_a_history(&admin, name).await;
+            let reader = app.client("users:read,audit:read,devices:read").await;
+            let whole = rest(read_slowly(&reader, &path).await).await;
+            assert_eq!(whole.matches("\"push_status\"").count(), 30);
+            assert!(whole.ends_with(COMPLETE));
+            let mut slow = read_slowly(&reader, &path).await;
+            slow.chunk().await.unwrap();
+            match is_erased {
+                true => assert_eq!(admin.delete(path.trim_end_matches("/export")).await.status, 204),
+                false => app.revoke_client(&reader).await,
+            }
+            let rest = rest(slow).await;
+            // What was on its way.
+            assert!(rest.matches("\"push_status\"").count() < 10 && !rest.contains(COMPLETE), "{rest}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn exports_that_nobody_reads_make_room() {
+    let app = TestApp::start(countersign_tests::Db::Sqlite).await;
+    let admin = app.admin().await;
+    let path = with_a_history(&admin, "ada").await;
+    let mut held = Vec::new();
+    for _ in 0..MAX_EXPORTS {
+        held.push(read_slowly(&admin, &path).await);
+        assert_eq!(held.last().unwrap().status(), 200);
+    }
+    let refused = admin.get(&path).await;
+    refused.problem("unavailable");
+    assert!(!refused.header("retry-after").is_empty());
+    let wait = async {
+        while admin.get(&path).await.status == 503 {
+            app.clock.advance(31);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+    admin.get(&path).await.ok(200);
+    for slow in held {
+        assert!(!rest(slow).await.contains(COMPLETE));
+    }
+    app.finish().await;
 }
 
 #[tokio::test]

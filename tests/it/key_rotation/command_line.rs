@@ -49,6 +49,11 @@ impl Desk {
         (phone, rotation)
     }
 
+    /// The server is a process, whose clock is the machine's: its device may replace keys again.
+    async fn a_minute_passes(&self) {
+        self.program.database.tamper("UPDATE devices SET keys_changed_at = NULL").await;
+    }
+
     async fn is_active(&self) {
         let listed = self.program.json(&["device", "list"]).await;
         assert_eq!(listed["devices"][0]["status"], "active", "{listed}");
@@ -66,6 +71,7 @@ async fn a_command_line_phone_replaces_its_keys() {
     for db in [Db::Sqlite, Db::Postgres] {
         let desk = Desk::new(db).await;
         for arguments in [&["device", "rotate-key"][..], &["device", "rotate-key", "--uv"]] {
+            desk.a_minute_passes().await;
             let before = desk.registration();
             let rotated = desk.program.json(arguments).await;
             let after = desk.registration();
@@ -87,11 +93,13 @@ async fn a_keys_file_speaks_for_its_device_wherever_a_rotation_was_broken_off() 
         // Before it was sent.
         desk.broken_off(Replace::DeviceKey).await;
         desk.is_active().await;
+        desk.a_minute_passes().await;
         // After it was sent, before the reply.
         let (phone, rotation) = desk.broken_off(Replace::Both).await;
         phone.rotate(&rotation).await.unwrap();
         desk.is_active().await;
         assert_eq!(desk.thumbprint().await, desk.registration().device_key.thumbprint().as_str());
+        desk.a_minute_passes().await;
         // The same, and the server has forgotten the message meanwhile.
         let (phone, rotation) = desk.broken_off(Replace::DeviceKey).await;
         phone.rotate(&rotation).await.unwrap();

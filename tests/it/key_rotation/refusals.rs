@@ -142,6 +142,7 @@ async fn a_key_that_was_ever_registered_by_anybody_is_refused() {
         foreign.rotated(Replace::DeviceKey).await;
         phone.rotate_with(&token(&phone, &retired, json!({}))).await.problem("key-already-registered");
         let next = phone.rotated(Replace::DeviceKey).await;
+        app.clock.advance(60);
         next.rotate_with(&token(&next, &own, json!({}))).await.problem("key-already-registered");
     })
     .await;
