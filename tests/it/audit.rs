@@ -1,7 +1,10 @@
 //! The audit: the log is sealed within a second, proves itself, and verifies without the server.
 
+mod commands;
+mod meanwhile;
 mod restored;
 mod tampering;
+mod whole_life;
 
 use countersign::{audit::live, decisions::Decisions, worker};
 use countersign_proto::{
@@ -159,7 +162,7 @@ async fn the_sealer_seals_by_itself_within_a_second_and_one_node_at_a_time() {
         let sealed = async || {
             let head = store.audit_head(tenant).await.unwrap();
             head.is_some_and(|head| head.size > 0 && head.size == head.positioned.unsigned_abs())
-                && store.unpositioned_tenants(10).await.unwrap().is_empty()
+                && store.unpositioned_tenants(None, 10).await.unwrap().is_empty()
         };
         // Nothing but the clock.
         let wait = async {

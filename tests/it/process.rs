@@ -109,6 +109,11 @@ impl Program {
         serve(self.command(&["serve"])).await
     }
 
+    /// The same with further arguments.
+    pub(crate) async fn serve_with(&self, arguments: &[&str]) -> ServerProcess {
+        serve(self.command(&[&["serve"], arguments].concat())).await
+    }
+
     /// The same on this port: one of several nodes.
     pub(crate) async fn serve_at(&self, port: u16) -> ServerProcess {
         let mut command = self.command(&["serve"]);
@@ -228,6 +233,23 @@ impl ServerProcess {
     /// SIGTERM.
     pub(crate) async fn terminate(&self) {
         self.signal("TERM").await;
+    }
+
+    /// SIGHUP: it reads its files again.
+    pub(crate) async fn reload(&self) {
+        self.signal("HUP").await;
+    }
+
+    /// Waits until its public keys have this one.
+    pub(crate) async fn until_published(&self, kid: &str) {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let url = format!("{}/.well-known/jwks.json", self.issuer);
+        let wait = async {
+            while !client.get(&url).send().await.unwrap().text().await.unwrap().contains(kid) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("it is published");
     }
 
     /// SIGINT, as by a person at a terminal.
