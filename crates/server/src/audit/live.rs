@@ -166,8 +166,8 @@ struct Trace {
     user_id: Option<UserId>,
     /// What its status became, and when: of what happened at the same moment either may have been the last.
     statuses: Vec<(Timestamp, DeviceStatus)>,
-    /// Of the statement about its keys; `None` if the log is older than that.
-    binding_sha256: Option<String>,
+    /// Of the statements about its keys, and when, as above; `None` of an event that is older than these digests.
+    bindings: Vec<(Timestamp, Option<String>)>,
 }
 
 impl Trace {
@@ -175,6 +175,16 @@ impl Trace {
         self.statuses
             .retain(|(before, old)| *old == DeviceStatus::Revoked || before.plus_seconds(MOMENT_SECONDS) >= at);
         self.statuses.push((at, status));
+    }
+
+    fn bind(&mut self, at: Timestamp, digest: Option<String>) {
+        self.bindings.retain(|(before, _)| before.plus_seconds(MOMENT_SECONDS) >= at);
+        self.bindings.push((at, digest));
+    }
+
+    fn may_have(&self, digest: &str) -> bool {
+        self.bindings.is_empty()
+            || self.bindings.iter().any(|(_, known)| known.as_deref().is_none_or(|known| known == digest))
     }
 
     /// Whether it was ever more than an unconfirmed registration, which may be gone or revoked.
@@ -355,11 +365,12 @@ impl Log {
         match (event.kind.as_str(), event.device_id) {
             ("device.added", Some(id)) => {
                 let trace = self.devices.entry(id).or_default();
-                (trace.user_id, trace.binding_sha256) = (event.user_id, binding());
+                trace.user_id = event.user_id;
+                trace.bind(event.created_at, binding());
                 trace.set(event.created_at, DeviceStatus::Active);
             }
             ("device.key_changed", Some(id)) => {
-                self.devices.entry(id).or_default().binding_sha256 = binding();
+                self.devices.entry(id).or_default().bind(event.created_at, binding());
             }
             ("device.suspended", Some(id)) => {
                 self.devices.entry(id).or_default().set(event.created_at, DeviceStatus::Suspended)

@@ -161,6 +161,8 @@ async fn checkpoint(context: &Context, desk: &Desk, audit: &Audit, of: &TenantAr
     let tenant = desk.tenant(&of.tenant).await?;
     let head = audit.newest(tenant.id, desk.now()).await.map_err(|error| failed(&error))?;
     let head = head.ok_or_else(|| CliError::Failed("nothing has happened yet".to_owned()))?;
+    // A folder that cannot be written to is said in the log; a server tries again.
+    audit.write_out().await;
     say(context, &json!({"checkpoint": head.note, "size": head.checkpoint.size}), head.note.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,8 @@ const INTERVAL_MILLIS: i64 = 500;
 const LIMIT: u32 = 500;
 /// A folder that could not be written to is left alone for so long.
 const FOLDER_RETRY_SECONDS: i64 = 5;
+/// At the end it gets so long.
+const FOLDER_LAST_SECONDS: i64 = 2;
 /// A holder that dies is missed for so long: events wait meanwhile, nobody else does.
 const LEASE_SECONDS: i64 = 4;
 
@@ -44,14 +46,18 @@ async fn turn(app: &App, tenure: &mut Tenure, stopping: &Stopping) -> Result<(),
 /// Writes checkpoints to their folder until the server stops, if there is one.
 pub async fn run_folder(app: Arc<App>, mut stopping: Stopping) {
     while pause(app.clock.as_ref(), app.now().plus_millis(INTERVAL_MILLIS), &mut stopping).await {
-        // A folder that hangs must not keep the server from its end.
         let is_done = tokio::select! {
             is_done = app.audit.write_out() => is_done,
-            () = stopping.begun() => return,
+            () = stopping.begun() => break,
         };
         if !is_done {
             pause(app.clock.as_ref(), app.now().plus_seconds(FOLDER_RETRY_SECONDS), &mut stopping).await;
         }
+    }
+    // What was sealed last; a folder that hangs must not keep the server from its end.
+    tokio::select! {
+        _is_done = app.audit.write_out() => {}
+        () = app.clock.sleep_until(app.now().plus_seconds(FOLDER_LAST_SECONDS)) => {}
     }
 }
 

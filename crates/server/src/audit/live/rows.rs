@@ -204,7 +204,7 @@ impl Log {
             return (!self.erased.contains(&row.user_id)).then_some("erased, of a person who was not");
         }
         let Some(binding) = &row.binding else { return Some("the statement about its keys is gone") };
-        if trace.binding_sha256.as_ref().is_some_and(|digest| *digest != sha256(&binding.jws)) {
+        if !trace.may_have(&sha256(&binding.jws)) {
             return Some("the statement about its keys is another one in the log");
         }
         let current =
