@@ -205,10 +205,10 @@ impl Devices for Database {
 
     async fn reply(&self, artefact: Digest, now: Timestamp) -> Result<Option<String>, StoreError> {
         let reply = "-- reply
-            SELECT body FROM replies
-            JOIN tenants ON tenants.id = replies.tenant_id AND tenants.disabled_at IS NULL
-            JOIN users ON users.id = replies.user_id AND users.tenant_id = replies.tenant_id AND users.erased_at IS NULL
-            WHERE artefact = $1 AND expires_at > $2";
+            SELECT body FROM replies WHERE artefact = $1 AND expires_at > $2
+                AND 1 = (SELECT 1 FROM tenants WHERE tenants.id = replies.tenant_id AND tenants.disabled_at IS NULL)
+                AND 1 = (SELECT 1 FROM users WHERE users.id = replies.user_id
+                    AND users.tenant_id = replies.tenant_id AND users.erased_at IS NULL)";
         let row = self.fetch_optional(query(reply).bind(artefact.as_ref()).bind(now.as_millis())).await?;
         row.map(|row| Columns::new("replies", &row).text("body")).transpose()
     }
