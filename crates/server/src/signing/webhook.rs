@@ -85,7 +85,8 @@ mod tests {
         };
         let first = keys(&seals, one, secret);
         assert_eq!(first, keys(&seals, one, secret));
-        let others = [keys(&seals, one, rotated), keys(&seals, other, secret), keys(&Seals::new(b"another"), one, secret)];
+        let others =
+            [keys(&seals, one, rotated), keys(&seals, other, secret), keys(&Seals::new(b"another"), one, secret)];
         assert!(others.iter().all(|keys| keys.0 != first.0 && keys.1 != first.1));
         assert_eq!(decoded(&first.0, "whsec_").len(), 32);
         assert_ne!(decoded(&first.0, "whsec_"), decoded(&first.1, "whpk_"));
