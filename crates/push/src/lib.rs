@@ -37,4 +37,6 @@ pub use settings::{
     APNS_PRODUCTION_URL, APNS_SANDBOX_URL, ApnsSettings, FCM_URL, FcmSettings, PushSettings, SettingsError,
     WebPushSettings,
 };
-pub use webhook::{WHOLE as WEBHOOK_TIMEOUT, WebhookMessage, WebhookOutcome, WebhookReport, WebhookSender, WebhookSettings};
+pub use webhook::{
+    WHOLE as WEBHOOK_TIMEOUT, WebhookMessage, WebhookOutcome, WebhookReport, WebhookSender, WebhookSettings,
+};

@@ -202,10 +202,11 @@ async fn is_harmless(database: &Database, deed: &Deed) -> bool {
         database.number(&format!("SELECT count(*) FROM {} WHERE {} AND {condition}", deed.table, deed.row)).await == 1
     };
     if deed.sql.starts_with("INSERT") {
-        for (_, condition, _) in IDLE.iter().filter(|(table, ..)| *table == deed.table) {
-            return is_row(condition).await;
-        }
-        return false;
+        let idle = IDLE.iter().find(|(table, ..)| *table == deed.table);
+        return match idle {
+            Some((_, condition, _)) => is_row(condition).await,
+            None => false,
+        };
     }
     // A deletion is of the column "".
     let column = deed.column.as_deref().unwrap_or_default();

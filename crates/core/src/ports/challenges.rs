@@ -352,7 +352,7 @@ pub trait Challenges: Send + Sync {
     /// Cancels or expires.
     async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError>;
     /// By id, in any tenant: the caller checks `facts.tenant_id`.
-    async fn challenge(&self, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError>;
+    async fn challenge(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError>;
     /// The tenant's challenges, newest first.
     async fn challenges(
         &self,

@@ -389,7 +389,7 @@ fn a_challenge_ends_once_after_it_was_asked_and_a_decision_has_evidence() {
 /// An approval of a challenge that was made at `made`, written down at `at`, among events of these times.
 fn absent(made: i64, at: i64, before: i64, absence: Absence) -> Export {
     let mut export = export(&["tenant.created", "challenge.created", "challenge.approved"]);
-    let id = format!("{:08x}-{:04x}-774b-bcce-b302099a8058", made * 1_000 >> 16, made * 1_000 & 0xffff);
+    let id = format!("{:08x}-{:04x}-774b-bcce-b302099a8058", (made * 1_000) >> 16, (made * 1_000) & 0xffff);
     for (entry, time) in export.entries.iter_mut().zip([before, at, at]) {
         entry.event["challenge_id"] = json!(id);
         entry.event["user_id"] = json!(TENANT);

@@ -116,14 +116,15 @@ fn revoke(context: &Context, path: &Path, kid: &str) -> Result<(), KeyFileError>
 }
 
 fn object(key: &KeyRecord) -> Value {
+    let until = |at: Option<Timestamp>| at.map_or(Value::Null, |at| json!(at));
     let mut object = json!({
         "kid": key.kid.as_str(), "state": key.state.as_str(), "created_at": key.created_at, "signs_from": key.signs_from,
+        "retired_at": until(key.retired_at), "revoked_at": until(key.revoked_at),
         "has_private_half": key.has_private_half,
     });
-    for (name, at) in [("retired_at", key.retired_at), ("revoked_at", key.revoked_at)] {
-        if let Some(at) = at {
-            object[name] = json!(at);
-        }
+    // What has not happened is absent, not null.
+    if let Some(members) = object.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
     }
     object
 }

@@ -111,8 +111,8 @@ impl Challenges for Database {
         self.write_in_batch(command, |ask| SetCommand::Close(Box::new(ask))).await
     }
 
-    async fn challenge(&self, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
-        self.lookups.challenges.find(id).await
+    async fn challenge(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
+        self.lookups.challenges.find((tenant_id, id)).await
     }
 
     async fn challenges(

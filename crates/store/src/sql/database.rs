@@ -79,7 +79,7 @@ impl Lookups {
             self.keys.find(no_key).await?;
         }
         self.inboxes.find((no_device, now)).await?;
-        self.challenges.find(ChallengeId::from_uuid(Uuid::nil())).await?;
+        self.challenges.find((nobody, ChallengeId::from_uuid(Uuid::nil()))).await?;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ impl World {
     }
 
     async fn stored_status(&self, id: ChallengeId) -> ChallengeStatus {
-        self.store.challenge(id).await.unwrap().unwrap().status
+        self.store.challenge(self.tenant_id, id).await.unwrap().unwrap().status
     }
 
     pub(crate) fn cancel(&self, user_id: UserId, challenge_id: ChallengeId) -> CloseChallenge {

@@ -93,7 +93,7 @@ async fn who_stands_in_somebodys_way_is_tried_again_three_times_and_no_more() {
         let told = in_time(world.store.create_challenge(command.clone())).await;
         assert!(is_unavailable(&told), "{told:?}");
         assert_eq!(tries(&world).await, TRIES, "{code}: neither given up early nor tried for ever");
-        assert_eq!(world.store.challenge(command.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, command.facts.id).await, Ok(None));
 
         // Alone.
         trouble(&world, "enrollments", 3, &raise).await;

@@ -36,7 +36,8 @@ pub(crate) struct Plan {
 const EXCUSES: &[(&str, &str, &str)] = &[
     ("tenants", "reads all of tenants", "an operator's list of all organisations, on the command line"),
     ("tenants", "sorts", "the same"),
-    ("api_clients", "reads an organisation's api_clients", "an operator's list of one organisation's few clients"),
+    ("audit_head", "reads an organisation's audit_heads", "each has one"),
+    ("seal_audit", "reads an organisation's audit_heads", "the same"),
     ("enrollments_of_user", "sorts", "the few invitations of one person, for an export"),
     ("timeline_events", "sorts", "events of one person at one moment: the rest comes sorted"),
     ("notices", "sorts", "what happened to one person's registrations in 30 days, sign-ins left out"),

@@ -298,7 +298,7 @@ async fn a_command_whose_caller_gave_up_before_its_turn_is_skipped() {
             assert!(polled.is_pending());
         }
         assert!(matches!(world.store.create_challenge(second).await, Ok(CreateOutcome::Created(_))));
-        assert_eq!(world.store.challenge(first.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, first.facts.id).await, Ok(None));
     }
 }
 
@@ -314,7 +314,7 @@ async fn a_command_that_the_database_itself_refuses_fails_alone() {
         let made = outcomes.iter().filter(|outcome| matches!(outcome, Ok(CreateOutcome::Created(_)))).count();
         assert_eq!(made, if world.database.is_postgres() { 9 } else { 10 });
         for id in ids {
-            assert!(world.store.challenge(id).await.unwrap().is_some());
+            assert!(world.store.challenge(world.tenant_id, id).await.unwrap().is_some());
         }
     }
 }
@@ -333,7 +333,7 @@ async fn a_lost_connection_is_replaced_before_anybody_notices() {
         for command in commands {
             // Run again it finds itself, on a new connection; reads have one too.
             assert!(matches!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created(_))));
-            assert!(world.store.challenge(command.facts.id).await.unwrap().is_some());
+            assert!(world.store.challenge(world.tenant_id, command.facts.id).await.unwrap().is_some());
         }
     }
 }

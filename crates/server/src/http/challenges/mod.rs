@@ -31,8 +31,7 @@ use crate::{alarm, decisions::Viewer};
 /// # Errors
 /// One 404 for unknown, another tenant's and another client's ids; 410 if its user was erased.
 async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(ChallengeRecord, Viewer)> {
-    let record = app.store.challenge(id).await?;
-    let record = record.filter(|record| record.facts.tenant_id == caller.caller.tenant_id);
+    let record = app.store.challenge(caller.caller.tenant_id, id).await?;
     let record = record.ok_or_else(ApiError::not_found)?;
     let viewer = if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
         // An API key that was stolen from a client which signs is no way to the results of what it asked.
@@ -68,7 +67,7 @@ async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord
         how: Close::Expire,
     };
     app.store.close_challenge(command).await?;
-    let settled = app.store.challenge(facts.id).await?.ok_or_else(ApiError::not_found)?;
+    let settled = app.store.challenge(facts.tenant_id, facts.id).await?.ok_or_else(ApiError::not_found)?;
     if settled.status == ChallengeStatus::Pending {
         // Its row and its user's do not fit together: nothing that this server wrote.
         alarm::raise("challenge_without_end", &facts.id.to_string());

@@ -183,7 +183,8 @@ impl Attempt<'_> {
         if let Some(known) = self.app.decisions.known(id) {
             return Ok(Some(known).filter(|known| is_own(&known.facts)));
         }
-        match self.app.store.challenge(id).await?.filter(|record| record.erased_at.is_none() && is_own(&record.facts)) {
+        let record = self.app.store.challenge(bound.signer.tenant_id, id).await?;
+        match record.filter(|record| record.erased_at.is_none() && is_own(&record.facts)) {
             Some(record) => Ok(Some(self.app.decisions.signed_text(&record.facts)?)),
             None => Ok(None),
         }

@@ -55,7 +55,8 @@ pub async fn revoke_portion(
             break;
         }
         let change = StatusChange::Revoke(reason);
-        let command = ChangeDeviceStatus { stamp: caller.stamp(app, now), device_id: *device_id, change, key: None, reply: None };
+        let command =
+            ChangeDeviceStatus { stamp: caller.stamp(app, now), device_id: *device_id, change, key: None, reply: None };
         // Somebody may have been faster, or the device may be gone, unconfirmed: it is over either way.
         if let ChangeDeviceStatusOutcome::Changed { .. } = app.store.change_device_status(command).await? {
             revoked.push(*device_id);

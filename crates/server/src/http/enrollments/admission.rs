@@ -61,7 +61,7 @@ async fn approved(
     now: Timestamp,
 ) -> ApiResult<Option<Approval>> {
     let Ok(id) = id.parse() else { return Ok(None) };
-    let record = app.store.challenge(id).await?.filter(|record| record.erased_at.is_none());
+    let record = app.store.challenge(caller.caller.tenant_id, id).await?.filter(|record| record.erased_at.is_none());
     let Some(record) = record else { return Ok(None) };
     let facts = &record.facts;
     // Of the same client: it asked the person, and nobody else may spend the answer.

@@ -71,8 +71,8 @@ fn a_new_key_is_published_before_it_signs_and_the_old_one_counts_a_little_longer
     let begins = NOW.plus_seconds(PUBLISHED_BEFORE_SECONDS);
     // A server that has not looked yet signs as before.
     assert_eq!(file.signs_under(NOW), (old.clone(), true));
-    assert_eq!(file.server.reload().unwrap(), true);
-    assert_eq!(file.server.reload().unwrap(), false);
+    assert!(file.server.reload().unwrap());
+    assert!(!file.server.reload().unwrap());
     assert_eq!(file.server.jwks().keys.len(), 2);
     assert_eq!(file.states(NOW), [Signing, Next]);
     assert_eq!(file.signs_under(begins.plus_seconds(-1)), (old.clone(), true));

@@ -98,7 +98,12 @@ impl Statements {
                 WHERE users.tenant_id = r_tenant_id AND users.external_id = r_external_id",
                 users = dialect::row_source(1, AddresseesOf::COLUMNS),
             )),
-            by_id: select("challenge", ", r_number", &format!("{ids} CROSS JOIN"), "challenges.id = r_id"),
+            by_id: select(
+                "challenge",
+                ", r_number",
+                &format!("{ids} CROSS JOIN"),
+                "challenges.id = r_id AND challenges.tenant_id = r_tenant_id",
+            ),
             of_tenant: page("challenges_of_tenant", "$2 IS NULL"),
             of_client: page("challenges_of_client", "$2 IS NULL AND challenges.client_id = $4"),
             of_user: page("challenges_of_user", "challenges.user_id = $2"),
@@ -129,14 +134,14 @@ impl Lookup for AddresseesOf {
     }
 }
 
-/// A challenge by its id.
+/// A challenge by its id. Another organisation's is not even read: it costs what an unknown one does.
 pub(in super::super) struct ChallengeById;
 
 impl Lookup for ChallengeById {
-    type Key = ChallengeId;
+    type Key = (TenantId, ChallengeId);
     type Found = ChallengeRecord;
 
-    const COLUMNS: &'static rows::Columns = &[("r_id", Type::Id), (NUMBER, Type::Integer)];
+    const COLUMNS: &'static rows::Columns = &[("r_tenant_id", Type::Id), ("r_id", Type::Id), (NUMBER, Type::Integer)];
 
     const AT_ONCE: usize = 64;
 
@@ -144,8 +149,8 @@ impl Lookup for ChallengeById {
         &statements.challenges.read.by_id
     }
 
-    fn cells(id: &ChallengeId) -> Value {
-        json!({"r_id": rows::id(*id)})
+    fn cells((tenant_id, id): &(TenantId, ChallengeId)) -> Value {
+        json!({"r_tenant_id": rows::id(*tenant_id), "r_id": rows::id(*id)})
     }
 
     fn read(rows: &[Row]) -> Result<ChallengeRecord, StoreError> {

@@ -23,7 +23,7 @@ async fn its_creator_cancels_a_challenge_once() {
         assert_eq!(world.store.close_challenge(cancel()).await, Ok(CloseOutcome::Closed));
         let already = CloseOutcome::AlreadyClosed(ChallengeStatus::Cancelled);
         assert_eq!(world.other.close_challenge(cancel()).await, Ok(already));
-        let record = world.store.challenge(id).await.unwrap().unwrap();
+        let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
         assert_eq!((record.status, record.reason), (ChallengeStatus::Cancelled, Some(ChallengeReason::Client)));
         assert_eq!((record.decided_at, record.device), (Some(NOW), None));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
@@ -77,7 +77,7 @@ async fn a_challenge_expires_at_its_end_and_not_before() {
         assert_eq!(world.store.close_challenge(sweep).await, Ok(CloseOutcome::Closed));
         let again = world.expire(phone.user.id, id, end.plus_seconds(31));
         assert_eq!(world.store.close_challenge(again).await, Ok(expired));
-        let record = world.store.challenge(id).await.unwrap().unwrap();
+        let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
         assert_eq!((record.status, record.reason), (ChallengeStatus::Expired, None));
         assert_eq!(record.decided_at, Some(end));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);

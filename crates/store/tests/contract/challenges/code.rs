@@ -77,7 +77,7 @@ async fn the_first_approve_fixes_device_and_code_and_a_repeat_gets_the_same_one(
         assert_eq!(world.store.decide_challenge(asked.clone()).await, Ok(WON));
         assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::ChallengeCodeShown]);
 
-        let record = world.other.challenge(id).await.unwrap().unwrap();
+        let record = world.other.challenge(world.tenant_id, id).await.unwrap().unwrap();
         assert!(record.is_awaiting_code());
         assert_eq!((record.status, record.decided_at), (ChallengeStatus::Pending, None));
         assert_eq!(record.device.unwrap().id, phone.id);
@@ -104,7 +104,7 @@ async fn the_first_approve_fixes_device_and_code_and_a_repeat_gets_the_same_one(
             assert_eq!(late, Ok(DecideOutcome::AwaitingCode));
         }
         assert_eq!(world.store.decide_challenge(world.answer(&watch, id, Verdict::Deny(None))).await, Ok(WON));
-        let record = world.store.challenge(id).await.unwrap().unwrap();
+        let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
         assert_eq!((record.status, record.code), (ChallengeStatus::Denied, None));
         assert_eq!(record.device.unwrap().id, watch.id);
         assert_eq!(world.entered(&asked, right()).await, EnterCodeOutcome::Closed(ChallengeStatus::Denied));
@@ -123,7 +123,7 @@ async fn the_right_code_approves_once_and_forgets_the_failures() {
         let mut enter = world.enter(&asked, right());
         enter.stamp.at = NOW.plus_millis(61_500);
         assert_eq!(world.store.enter_code(enter).await, Ok(EnterCodeOutcome::Approved));
-        let record = world.other.challenge(asked.challenge_id).await.unwrap().unwrap();
+        let record = world.other.challenge(world.tenant_id, asked.challenge_id).await.unwrap().unwrap();
         assert_eq!((record.status, record.decided_at), (ChallengeStatus::Approved, Some(NOW.plus_seconds(61))));
         let code = record.code.unwrap();
         assert_eq!((code.code, code.entered_seal.as_deref()), (None, Some(ENTERED)));
@@ -152,7 +152,7 @@ async fn the_fifth_wrong_code_denies_and_each_is_counted_as_a_wrong_number_is() 
             assert_eq!(world.stored_status(asked.challenge_id).await, ChallengeStatus::Pending);
         }
         assert_eq!(world.store.enter_code(wrong()).await, Ok(EnterCodeOutcome::Wrong { attempts_left: 0 }));
-        let record = world.store.challenge(asked.challenge_id).await.unwrap().unwrap();
+        let record = world.store.challenge(world.tenant_id, asked.challenge_id).await.unwrap().unwrap();
         assert_eq!((record.status, record.reason), (ChallengeStatus::Denied, Some(ChallengeReason::WrongCode)));
         assert_eq!(record.decided_at, Some(NOW));
         assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::ChallengeDenied]);
@@ -231,7 +231,7 @@ async fn with_the_device_that_shows_it_the_code_is_dead_though_others_are_addres
             let asked = world.ask_for_code(&phone, id);
             assert_eq!(world.store.decide_challenge(asked.clone()).await, Ok(WON));
             world.change(phone.id, change).await;
-            let record = world.store.challenge(id).await.unwrap().unwrap();
+            let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
             assert_eq!((record.status, record.reason), (ChallengeStatus::Cancelled, Some(reason)));
             let cancelled = EnterCodeOutcome::Closed(ChallengeStatus::Cancelled);
             assert_eq!(world.entered(&asked, right()).await, cancelled);

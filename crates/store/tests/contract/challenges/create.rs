@@ -37,7 +37,7 @@ async fn a_new_challenge_is_written_whole() {
         command.deliveries[1].state = DeliveryState::PullOnly;
         assert!(matches!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::Created(_))));
 
-        let record = world.other.challenge(command.facts.id).await.unwrap().unwrap();
+        let record = world.other.challenge(world.tenant_id, command.facts.id).await.unwrap().unwrap();
         assert_eq!((record.facts, record.status), (command.facts.clone(), ChallengeStatus::Pending));
         assert_eq!((record.reason, record.decided_at, record.device, record.evidence), (None, None, None, None));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 1);
@@ -75,7 +75,7 @@ async fn a_challenge_signed_for_other_devices_than_there_are_now_is_not_written(
         let before = world.kinds().await;
         world.change(phone.id, StatusChange::Suspend).await;
         assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::DevicesChanged));
-        assert_eq!(world.store.challenge(command.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, command.facts.id).await, Ok(None));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
         assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::DeviceSuspended]);
         // The key is free for the next attempt.
@@ -133,7 +133,7 @@ async fn an_idempotency_key_stands_for_its_first_reply() {
         let stored = StoredCreation { body: Digest::of("body"), reply, number: Some("123456".to_owned()) };
         assert_eq!(world.other.create_challenge(again.clone()).await, Ok(CreateOutcome::Stored(stored.clone())));
         assert_eq!(world.other.stored_creation(client_id, "key", NOW).await, Ok(Some(stored.clone())));
-        assert_eq!(world.store.challenge(again.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, again.facts.id).await, Ok(None));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 1);
 
         // The number only while it is of use: not past the end, not after a decision.
@@ -241,7 +241,7 @@ async fn a_key_revoked_between_authentication_and_write_creates_nothing() {
         let client_id = command.facts.client_id;
         world.other.revoke_api_client(world.stamp(Actor::Operator), client_id).await.unwrap();
         assert_eq!(world.store.create_challenge(command.clone()).await, Err(StoreError::ActorGone));
-        assert_eq!(world.store.challenge(command.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, command.facts.id).await, Ok(None));
         assert_eq!(world.store.stored_creation(client_id, "key", NOW).await, Ok(None));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
     }
@@ -262,7 +262,7 @@ async fn a_client_of_another_tenant_creates_nothing_here() {
         // In its own tenant it finds no such user.
         (command.stamp.tenant_id, command.facts.tenant_id) = (neighbour, neighbour);
         assert_eq!(world.store.create_challenge(command.clone()).await, Ok(CreateOutcome::DevicesChanged));
-        assert_eq!(world.store.challenge(command.facts.id).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, command.facts.id).await, Ok(None));
     }
 }
 

@@ -34,7 +34,7 @@ async fn an_approval_is_recorded_with_what_proves_it() {
         command.stamp.at = NOW.plus_millis(1999);
         assert_eq!(world.store.decide_challenge(command.clone()).await, Ok(WON));
 
-        let record = world.other.challenge(id).await.unwrap().unwrap();
+        let record = world.other.challenge(world.tenant_id, id).await.unwrap().unwrap();
         assert_eq!((record.status, record.reason), (ChallengeStatus::Approved, None));
         assert_eq!(record.decided_at, Some(NOW.plus_seconds(1)));
         assert_eq!(record.device.unwrap().id, phone.id);
@@ -60,7 +60,7 @@ async fn a_denial_says_why_and_not_me_is_reported() {
             let before = world.kinds().await;
             let outcome = world.store.decide_challenge(world.answer(&phone, id, Verdict::Deny(reason))).await;
             assert_eq!(outcome, Ok(WON));
-            let record = world.store.challenge(id).await.unwrap().unwrap();
+            let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
             assert_eq!(record.status, ChallengeStatus::Denied);
             let (expected, kinds): (_, &[_]) = match reason {
                 None => (None, &[EventKind::ChallengeDenied]),

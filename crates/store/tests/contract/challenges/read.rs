@@ -207,7 +207,7 @@ async fn deliveries_of_another_tenant_are_not_shown() {
         assert_eq!(world.store.deliveries(world.tenant_id, id).await.unwrap().len(), 1);
         assert_eq!(world.store.deliveries(world.tenant("neighbour").await, id).await, Ok(vec![]));
         assert_eq!(world.store.recorded_response(id).await, Ok(None));
-        assert_eq!(world.store.challenge(world.id()).await, Ok(None));
+        assert_eq!(world.store.challenge(world.tenant_id, world.id()).await, Ok(None));
     }
 }
 
@@ -218,9 +218,9 @@ async fn a_row_that_this_server_never_writes_is_named() {
         let id = world.challenge(&[&phone]).await;
         world.database.tamper("UPDATE challenges SET status = 'maybe'").await;
         let corrupt = StoreError::Corrupt { table: "challenges", column: "status", row: id.to_string() };
-        assert_eq!(world.store.challenge(id).await, Err(corrupt));
+        assert_eq!(world.store.challenge(world.tenant_id, id).await, Err(corrupt));
         world.database.tamper("UPDATE challenges SET status = 'pending', policy = '{\"mode\":7}'").await;
         let corrupt = StoreError::Corrupt { table: "challenges", column: "policy", row: id.to_string() };
-        assert_eq!(world.store.challenge(id).await, Err(corrupt));
+        assert_eq!(world.store.challenge(world.tenant_id, id).await, Err(corrupt));
     }
 }

@@ -45,7 +45,7 @@ async fn not_me_ends_what_else_is_pending_of_this_user_and_of_nobody_else() {
         assert_eq!(world.store.decide_challenge(command.clone()).await, Ok(WON));
 
         for other in others {
-            let record = world.store.challenge(other).await.unwrap().unwrap();
+            let record = world.store.challenge(world.tenant_id, other).await.unwrap().unwrap();
             let end = (record.status, record.reason, record.decided_at);
             assert_eq!(end, (ChallengeStatus::Cancelled, Some(ChallengeReason::Reported), Some(NOW)));
         }
@@ -148,7 +148,7 @@ async fn an_api_client_reports_a_user_of_its_tenant() {
         let kinds: Vec<_> = new_kinds(&before, world.kinds().await);
         assert_eq!(kinds, expected);
         for id in ids {
-            let record = world.store.challenge(id).await.unwrap().unwrap();
+            let record = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
             assert_eq!(record.reason, Some(ChallengeReason::Reported));
         }
         // Nothing left to end.

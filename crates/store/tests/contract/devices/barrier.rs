@@ -21,7 +21,7 @@ use crate::world::{NOW, Phone, World};
 const APPROVE: Verdict = Verdict::Approve { with_number: true };
 
 async fn state(world: &World, id: ChallengeId) -> (ChallengeStatus, Option<ChallengeReason>) {
-    let challenge = world.store.challenge(id).await.unwrap().unwrap();
+    let challenge = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
     (challenge.status, challenge.reason)
 }
 

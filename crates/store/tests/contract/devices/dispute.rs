@@ -85,7 +85,7 @@ async fn a_disputed_device_is_suspended_with_all_that_follows() {
         assert_eq!(event.body.get("notice").and_then(|id| id.as_str()), Some(notice.to_string().as_str()));
         assert_eq!(world.is_disputable(&mine, notice).await, Some(false));
         // The barrier holds, on every node.
-        let challenge = world.other.challenge(only).await.unwrap().unwrap();
+        let challenge = world.other.challenge(world.tenant_id, only).await.unwrap().unwrap();
         assert_eq!(
             (challenge.status, challenge.reason),
             (ChallengeStatus::Cancelled, Some(ChallengeReason::DeviceSuspended))

@@ -69,7 +69,7 @@ async fn a_registration_takes_the_place_of_the_former_one_when_it_becomes_active
         assert_eq!(status(&world, elsewhere.id).await, ACTIVE);
         assert_eq!(status(&world, claim.device_id).await, ACTIVE);
         assert_eq!(world.device(former.id).await.unwrap().push_channel, PushChannel::None);
-        let ended = world.store.challenge(challenge).await.unwrap().unwrap();
+        let ended = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap();
         assert_eq!((ended.status, ended.reason), (ChallengeStatus::Cancelled, Some(ChallengeReason::DeviceRevoked)));
         // At once, where no code is typed; a suspended one, too.
         let again = phone(&world, "ada", "i2").await;
@@ -156,7 +156,7 @@ async fn all_devices_of_a_user_are_revoked_with_their_enrollments_and_challenges
         }
         assert_eq!(status(&world, bob.id).await, ACTIVE);
         assert_eq!(world.device_count(user_id).await, 0);
-        let ended = world.store.challenge(challenge).await.unwrap().unwrap();
+        let ended = world.store.challenge(world.tenant_id, challenge).await.unwrap().unwrap();
         assert_eq!((ended.status, ended.reason), (ChallengeStatus::Cancelled, Some(ChallengeReason::DeviceRevoked)));
         let enrollment = world.store.enrollment(world.tenant_id, open.id).await.unwrap().unwrap();
         assert_eq!(enrollment.status, EnrollmentStatus::Cancelled);
@@ -190,7 +190,7 @@ async fn no_approve_commits_and_nothing_is_leased_after_all_were_revoked() {
                 })
                 .collect();
             world.other.revoke_all_devices(revoke_all(&world, one.user.id)).await.unwrap().unwrap();
-            let state = async |id| world.store.challenge(id).await.unwrap().unwrap().status;
+            let state = async |id| world.store.challenge(world.tenant_id, id).await.unwrap().unwrap().status;
             let at_return = [state(challenges[0]).await, state(challenges[1]).await];
             let leased = world.store.claim_notifications(world.claim_of(PushChannel::Fcm, NOW, 100)).await.unwrap();
             assert_eq!(leased, [], "leased after the barrier");

@@ -251,7 +251,7 @@ async fn a_challenge_says_how_its_pushes_fare() {
             (none, vec![]),
         ];
         for (id, states) in wanted {
-            let mut found = world.store.challenge(id).await.unwrap().unwrap();
+            let mut found = world.store.challenge(world.tenant_id, id).await.unwrap().unwrap();
             found.delivery_states.sort_by_key(|state| format!("{state:?}"));
             assert_eq!(found.delivery_states, states);
             let mut found = listed.iter().find(|record| record.facts.id == id).unwrap().delivery_states.clone();

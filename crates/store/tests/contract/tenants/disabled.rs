@@ -67,7 +67,7 @@ async fn nothing_of_a_disabled_organisation_commits_until_it_is_enabled() {
         let enrollment = world.new_enrollment("carl", Confirmation::Code);
         assert_eq!(node.create_enrollment(enrollment).await, Err(StoreError::ActorGone));
         let lease = world.claim_of(PushChannel::Fcm, NOW, 100);
-        assert_eq!(node.claim_notifications(lease.clone()).await, Ok(vec![]));
+        assert_eq!(node.claim_notifications(lease).await, Ok(vec![]));
         assert_eq!(node.oldest_unsent(NOW).await, Ok(vec![]));
         assert!(node.key(&phone.key.thumbprint).await.unwrap().unwrap().is_tenant_disabled);
         // The operator and the server itself still may.
