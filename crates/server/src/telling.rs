@@ -4,7 +4,7 @@
 //! approval is told only if it is proven like one that is shown (`decisions`), of the person and device that its evidence
 //! names, and only to an address that this server has sealed for it: who rewrites the database keeps one from leaving,
 //! or has a true one told again; makes none, and sends none elsewhere. Of other kinds is said what the log says.
-//! To tell more of a kind of event: [`shown`].
+//! To tell more of a kind of event: `shown`.
 
 use std::{path::Path, sync::Arc};
 

@@ -4,7 +4,7 @@
 //! The request that erases does all of it before it answers; this takes up what a crash or a broken connection left. The
 //! row in `erasures` says that there is something to do until it is done: each step may be done twice. One that cannot be
 //! finished keeps no other from being so: each turn goes on behind the last. Never decides whom to erase. To forget one
-//! more thing that memory holds: [`forget`].
+//! more thing that memory holds: `forget`.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! read. Whether the caller may still read, and the person is still there, is asked before each entry. What is broken off
 //! lacks its last member, `complete`. Only so many at once, and none that nobody reads. Never in it: push tokens (whoever has one can ring the
 //! phone; that there is one, and since when, is in it), numbers and codes that wait, MACs.
-//! To add what is held: its array in [`Export::write`], its page in the store, its blanking in the erasure.
+//! To add what is held: its array in `Export::write`, its page in the store, its blanking in the erasure.
 
 use std::{io, sync::Arc};
 
