@@ -3,7 +3,7 @@
 //! It judges the form of each message as a careful receiver would: method, type, the three headers, a timestamp within
 //! five minutes, a body that is JSON with `type`, `timestamp` and `data`. It knows no secret: whoever asks what came
 //! verifies the signatures. It must never take a message that a receiver of that specification would refuse.
-//! To add a check: its line in [`judge`].
+//! To add a check: its line in `judge`.
 
 use std::io;
 use std::sync::Arc;
