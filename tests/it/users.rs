@@ -154,6 +154,7 @@ async fn an_export_holds_all_that_is_held_and_says_when_it_is_whole() {
         assert_eq!(list("devices").len(), 1);
         assert_eq!(list("devices")[0]["keys"].as_array().unwrap().len(), 2);
         assert!(list("devices")[0]["binding"].is_string());
+        assert!(list("devices")[0]["push_health"].is_object());
         assert_eq!(list("enrollments").len(), 1);
         assert_eq!(list("challenges").len(), 61);
         assert_eq!(list("challenges")[1]["deliveries"].as_array().unwrap().len(), 1);

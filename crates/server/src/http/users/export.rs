@@ -37,7 +37,7 @@ use crate::{
     http::{
         access::ApiCaller,
         challenges::show_delivery,
-        devices::show_device,
+        devices::{show_device, show_push_health},
         problem::{ApiError, ApiResult},
         state::App,
     },
@@ -151,7 +151,10 @@ impl Export {
 
     fn device(&self, record: DeviceRecord, keys: Vec<HeldKey>) -> io::Result<Value> {
         let binding = record.binding.as_ref().map(|binding| binding.jws.clone());
-        let mut device = serde_json::to_value(show_device(record, self.now))?;
+        let push_health = Some(show_push_health(&record, self.now));
+        let mut device = show_device(record, self.now);
+        device.push_health = push_health;
+        let mut device = serde_json::to_value(device)?;
         let key = |key: HeldKey| {
             json!({"thumbprint": key.thumbprint, "role": key.role, "public_key": base64url::encode(key.public_key),
                 "created_at": key.created_at, "retired_at": key.retired_at})
