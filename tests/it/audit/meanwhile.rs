@@ -41,20 +41,20 @@ async fn whoever_is_overtaken_while_sealing_takes_the_database_for_no_other_one(
         let device_id = phone.device_id().to_string();
         seal(app).await;
         let (server, tenant_id) = (app.node().app(), app.default_tenant().await.id);
-        let mut waits = 0;
-        loop {
-            waits += 1;
+        let mut overtaken = 0;
+        // At each of the places at which it waits; how often that is, is up to the database.
+        for waits in 1..=24 {
             let mut slow = Box::pin(server.audit.seal(tenant_id, server.now()));
             let is_done = go(&mut slow, waits).await.is_some();
             suspend_and_resume(&idp, &device_id).await;
             server.audit.newest(tenant_id, server.now()).await.unwrap();
-            if is_done {
-                break;
+            if !is_done {
+                overtaken += 1;
+                slow.await.unwrap();
             }
-            slow.await.unwrap();
             assert!(!server.audit.is_halted(), "overtaken after {waits} waits");
         }
-        assert!(waits > 2, "it never waited");
+        assert!(overtaken > 0, "it never waited");
     })
     .await;
 }
@@ -85,7 +85,7 @@ async fn what_happens_while_the_live_database_is_looked_through_is_no_finding() 
             }
             waits += 3;
         }
-        assert!(waits > 4, "it never waited");
+        assert!(waits > 1, "it never waited");
     })
     .await;
 }
