@@ -26,85 +26,55 @@ use crate::{
     signing::ServerKeys,
 };
 
-/// The claims that every artefact of a registered device has.
-pub trait DeviceClaims: Claims {
+/// What every artefact of a registered device says of itself.
+pub struct Envelope<'c> {
     /// The device that speaks.
-    fn iss(&self) -> &str;
+    iss: &'c str,
     /// The server that is spoken to.
-    fn aud(&self) -> &str;
+    aud: &'c str,
     /// The artefact's own id.
-    fn jti(&self) -> &str;
+    jti: &'c str,
+}
+
+/// The claims of an artefact of a registered device.
+pub trait DeviceClaims: Claims {
+    /// Who says it to whom.
+    fn envelope(&self) -> Envelope<'_>;
 }
 
 impl DeviceClaims for ProofClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
 impl DeviceClaims for ResponseClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
 impl DeviceClaims for PushUpdateClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
 impl DeviceClaims for DeregistrationClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
 impl DeviceClaims for KeyRotationClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
 impl DeviceClaims for DisputeClaims {
-    fn iss(&self) -> &str {
-        &self.iss
-    }
-    fn aud(&self) -> &str {
-        &self.aud
-    }
-    fn jti(&self) -> &str {
-        &self.jti
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope { iss: &self.iss, aud: &self.aud, jti: &self.jti }
     }
 }
 
@@ -168,12 +138,13 @@ pub fn read<C: DeviceClaims>(
         if C::KIND == Kind::Response { unverified.verify_by(key, keys.memory())? } else { unverified.verify(key)? };
     let claims: C = verified.claims()?;
     // 4. iss is the device that the key belongs to.
-    if claims.iss() != device_id.to_string() {
+    let Envelope { iss, aud, jti } = claims.envelope();
+    if iss != device_id.to_string() {
         return Err(ApiError::invalid_signature("issuer"));
     }
     // 7.
-    check_audience(claims.aud(), keys.issuer()).map_err(|_| ApiError::invalid_signature("audience"))?;
-    check_jti(claims.jti()).map_err(|_| ApiError::invalid_signature("jti"))?;
+    check_audience(aud, keys.issuer()).map_err(|_| ApiError::invalid_signature("audience"))?;
+    check_jti(jti).map_err(|_| ApiError::invalid_signature("jti"))?;
     Ok(claims)
 }
 

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::header,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use countersign_core::{
     actor::Actor,
     device::StatusChange,
@@ -25,7 +21,7 @@ use countersign_proto::{
     vocabulary::{DeviceStatus, RevokeReason},
 };
 
-use super::artefact;
+use super::{answer, artefact};
 use crate::http::{
     access::RequestId,
     body::Artefact,
@@ -81,8 +77,4 @@ pub async fn handle(
 fn reply_body(device_id: DeviceId, revoked_at: Timestamp) -> ApiResult<String> {
     let reply = Deregistered { device_id, status: DeviceStatus::Revoked, revoked_at };
     serde_json::to_string(&reply).map_err(|error| ApiError::internal(error.to_string()))
-}
-
-fn answer(reply: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
 }

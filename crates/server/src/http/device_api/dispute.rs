@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
-    http::header,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use countersign_core::{
     actor::Actor,
@@ -24,7 +23,7 @@ use countersign_proto::{
     api::devices::Disputed, ids::EventId, jose::claims::DisputeClaims, problem::ProblemType, vocabulary::DeviceStatus,
 };
 
-use super::artefact;
+use super::{answer, artefact};
 use crate::http::{
     access::RequestId,
     body::Artefact,
@@ -82,8 +81,4 @@ pub async fn handle(
         DisputeNoticeOutcome::NotFound => Err(ApiError::not_found()),
         DisputeNoticeOutcome::NotDisputable => Err(ApiError::new(ProblemType::NoticeNotDisputable)),
     }
-}
-
-fn answer(reply: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
 }

@@ -13,6 +13,10 @@ pub mod respond;
 pub mod rotate_key;
 pub mod update_push;
 
+use axum::{
+    http::header,
+    response::{IntoResponse as _, Response},
+};
 use countersign_core::{device::DeviceRecord, limits, ports::users::UserName};
 use countersign_proto::{
     api::{devices::PushSummary, users::UserSummary},
@@ -26,6 +30,11 @@ use super::{
     problem::{ApiError, ApiResult},
     state::App,
 };
+
+/// A reply as it was kept: whoever repeats the artefact gets it again, byte for byte.
+fn answer(reply: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
+}
 
 /// The push channel as replies show it; never the token.
 pub fn show_push(device: &DeviceRecord, now: Timestamp) -> PushSummary {

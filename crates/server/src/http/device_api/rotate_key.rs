@@ -5,11 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::header,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use countersign_core::{
     actor::Actor,
     device::{NewKey, StoredBinding},
@@ -29,7 +25,7 @@ use countersign_proto::{
     vocabulary::{DeviceStatus, EnrollmentPurpose},
 };
 
-use super::artefact;
+use super::{answer, artefact};
 use crate::{
     http::{
         access::RequestId,
@@ -125,8 +121,4 @@ fn bind(app: &App, bound: &BoundKey, rotation: &Rotation, now: Timestamp) -> Api
         uv_key: uv_key.as_ref(),
     };
     Ok(app.keys.sign_binding(&subject, now, app.entropy.as_ref())?)
-}
-
-fn answer(reply: String) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], reply).into_response()
 }
