@@ -6,6 +6,7 @@
 //! by then, and only what is still doubted counts. That an event merely names the row explains nothing. To compare one
 //! more table: its rows in core's `ports/audit.rs`, what the log says of it in `follow`, its comparison here.
 
+mod news;
 mod rows;
 
 use std::{
@@ -27,10 +28,10 @@ use countersign_proto::{
     vocabulary::{ChallengeStatus, DeviceStatus},
 };
 
+use self::news::News;
 use super::{
     Audit, AuditError, Head,
     export::{Export, Format, Options, unsigned_head},
-    shown,
 };
 use crate::decisions::Decisions;
 
@@ -38,14 +39,8 @@ use crate::decisions::Decisions;
 const PORTION: u32 = 200;
 /// What two nodes' clocks may differ by.
 const MOMENT_SECONDS: i64 = 2;
-/// Events in one portion of what came since.
-const NEWS: u32 = 1_000;
 /// Looks at a row that is doubted: one that changed between the log and the look agrees at the next.
 const LOOKS: usize = 3;
-/// A server that runs seals within a second: more than this between the first event that is not sealed and the last one
-/// is no accident.
-const UNSEALED_SECONDS: i64 = 60;
-
 /// Looks through an organisation's database. `older` are checkpoints that were kept elsewhere.
 ///
 /// # Errors
@@ -95,7 +90,7 @@ async fn look_through(
     let mut suspicions = Vec::new();
     log.compare_challenges(audit, decisions, tenant_id, now, &mut suspicions).await?;
     log.compare_devices(audit, tenant_id, &mut suspicions).await?;
-    let mut news = News { after: i64::try_from(head.checkpoint.size).unwrap_or(i64::MAX), unsealed: Vec::new() };
+    let mut news = News::since(head.checkpoint.size);
     for _ in 0..LOOKS {
         news.follow(audit, tenant_id, &mut log, &mut findings).await?;
         if suspicions.is_empty() {
@@ -253,82 +248,6 @@ async fn read_log(
         log.compare_tiles(audit, tenant_id, &mut changed, true, findings).await?;
     }
     Ok(verifier)
-}
-
-/// What the log got since its head was read.
-struct News {
-    /// The position up to which it was followed.
-    after: i64,
-    /// Positions and times, for whether they are sealed.
-    unsealed: Vec<(i64, Timestamp)>,
-}
-
-impl News {
-    /// Follows all there is by now; finds events where there should be none, and those that can never be sealed.
-    async fn follow(
-        &mut self,
-        audit: &Audit,
-        tenant_id: TenantId,
-        log: &mut Log,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), AuditError> {
-        while audit.store.position_events(tenant_id, NEWS).await? >= u64::from(NEWS) {}
-        let positioned = audit.store.audit_head(tenant_id).await?.map_or(0, |head| head.positioned);
-        loop {
-            let events = match audit.store.events(tenant_id, self.after, NEWS).await {
-                Ok(events) => events,
-                Err(StoreError::Corrupt { table, column, row }) => {
-                    findings.push(finding(Fault::Row, format!("{table} {row}: {column} cannot be read")));
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let is_last = events.len() < NEWS as usize;
-            for record in events {
-                let (position, at) = (record.position, record.at);
-                let at_position = Some(position.unsigned_abs());
-                if position != self.after.saturating_add(1) {
-                    let detail = format!("event {position} where {} should be", self.after.saturating_add(1));
-                    findings.push(Finding { position: at_position, fault: Fault::Position, detail });
-                }
-                let event = shown(record);
-                if !serde_json::to_value(&event).is_ok_and(|value| leaf_hash_of(&value).is_ok()) {
-                    let detail = "not canonical: it is never sealed".to_owned();
-                    findings.push(Finding { position: at_position, fault: Fault::Unreadable, detail });
-                }
-                log.follow(&event);
-                self.unsealed.push((position, at));
-                self.after = position;
-            }
-            if is_last {
-                break;
-            }
-        }
-        if self.after < positioned {
-            let detail = format!("audit_heads says {positioned}, the last event is {}", self.after);
-            findings.push(finding(Fault::Position, detail));
-        }
-        Ok(())
-    }
-
-    /// Whether the sealing keeps up.
-    async fn judge(&self, audit: &Audit, tenant_id: TenantId, findings: &mut Vec<Finding>) -> Result<(), AuditError> {
-        let stored = audit.store.audit_head(tenant_id).await?;
-        let (positioned, size) = stored.map_or((0, 0), |head| (head.positioned, head.size));
-        if positioned < self.after {
-            let detail = format!("audit_heads says {positioned}, there is an event {}", self.after);
-            findings.push(finding(Fault::Position, detail));
-        }
-        let unsealed =
-            || self.unsealed.iter().filter(|(position, _)| position.unsigned_abs() > size).map(|(_, at)| *at);
-        if let (Some(first), Some(last)) = (unsealed().min(), unsealed().max())
-            && first.plus_seconds(UNSEALED_SECONDS) < last
-        {
-            let detail = format!("{} events are not sealed, the first from {first}", unsealed().count());
-            findings.push(finding(Fault::Position, detail));
-        }
-        Ok(())
-    }
 }
 
 impl Log {
