@@ -1,0 +1,80 @@
+//! `countersign-proof ATTACK`: tries to break what the server promises, and says in figures how that went.
+//!
+//! Each attack starts real server processes as its own children, waits for them, talks to loopback only, and judges what
+//! it saw by machine ([`history`], [`check`]); it fails when one promise was broken, and when it could not judge. What it
+//! knows of the server it knows from the protocol: it links the wire types and the command-line phone, never the server.
+//! A run is repeated by its seed, as far as the machine lets it. docs/proof.md keeps the figures.
+//!
+//! To add an attack: a file in `attacks/` with its `Args` and its `run`, a variant of [`Command`], its line in
+//! `dispatch`, its line in scripts/proof.sh, its section in docs/proof.md.
+
+mod dice;
+mod report;
+mod system;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+/// Tries to break the server's promises.
+#[derive(Debug, Parser)]
+#[command(name = "countersign-proof", version)]
+struct Arguments {
+    /// Only one JSON object on stdout, with the figures.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Why an attack has no result, which is not the same as one that found nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProofError {
+    /// A file, a port, a child.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What the attack needs is not there, or does not behave as it must before anything is attacked.
+    #[error("{0}")]
+    Rig(String),
+}
+
+fn main() -> ExitCode {
+    let Arguments { json, command } = Arguments::parse();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(command)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome.and_then(|report| Ok((report.say(json)?, report))) {
+        Ok(((), report)) if report.holds() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // If this cannot be written either, the exit status still says it.
+            let _gone = writeln!(io::stderr(), "countersign-proof: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<Report, ProofError> {
+    match command {}
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense_together() {
+        Arguments::command().debug_assert();
+    }
+}
