@@ -46,8 +46,9 @@ pub const TEST_PUSH_SECONDS: i64 = 60;
 pub const TEST_PUSH_PAUSE_SECONDS: i64 = 10;
 /// Between two key rotations of one device: keys are kept for ever, and the person's other devices are told.
 pub const KEY_ROTATION_PAUSE_SECONDS: i64 = 60;
-/// Keys of one device that an export names at most.
-pub const EXPORTED_KEYS: u32 = 1_000;
+/// Entries of one sort (keys, pushes that wait, spent ids) that an export names of one device at most, and replies of one
+/// person.
+pub const EXPORTED_ROWS: u32 = 1_000;
 /// How long what came of a test push is kept.
 pub const TEST_PUSH_KEPT_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Devices that one call revokes at most, when many are revoked.

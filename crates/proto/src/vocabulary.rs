@@ -26,7 +26,7 @@ pub use self::policy::{
 };
 pub use self::push::{ApnsEnvironment, DeliveryState, PushChannel, PushState, PushStatus};
 pub use self::standing::{RiskReason, UpdateState};
-pub use self::user::{ReportReason, ReportedBy};
+pub use self::user::{ReportReason, ReportedBy, UserState};
 
 /// A closed list of strings.
 pub trait Word: Copy + 'static {
@@ -122,6 +122,7 @@ mod tests {
         check::<DeliveryState>(9);
         check::<ReportedBy>(2);
         check::<ReportReason>(3);
+        check::<UserState>(3);
     }
 
     #[test]

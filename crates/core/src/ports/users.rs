@@ -3,13 +3,14 @@
 use async_trait::async_trait;
 use countersign_proto::{
     api::users::UserReport,
-    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
+    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, EventId, TenantId, UserId},
     timestamp::Timestamp,
     vocabulary::{
         ChallengeReason, ChallengeStatus, Confirmation, EnrollmentPurpose, EnrollmentStatus, Platform, ReportAction,
-        ReportReason,
+        ReportReason, UserState,
     },
 };
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{PageRequest, StoreError};
@@ -161,7 +162,7 @@ pub enum Happened {
         /// The enrollment that it is about.
         enrollment_id: Option<EnrollmentId>,
         /// Ids, digests and fixed words.
-        body: serde_json::Map<String, serde_json::Value>,
+        body: Map<String, Value>,
     },
     /// A challenge, as it is by now.
     Challenge {
@@ -197,6 +198,14 @@ pub struct HeldEnrollment {
     pub device_name: Option<String>,
     /// And what it was.
     pub device_platform: Option<Platform>,
+    /// The key that claimed it.
+    pub key_thumbprint: Option<String>,
+    /// Wrong confirmation codes so far.
+    pub wrong_codes: u32,
+    /// The approved challenge that let it be made.
+    pub approval_id: Option<ChallengeId>,
+    /// Whether an administrator let it be made without one.
+    pub is_overridden: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its time is, or was, up.
@@ -220,17 +229,64 @@ pub struct HeldKey {
     pub retired_at: Option<Timestamp>,
 }
 
+/// What is kept of a person beside the records that have a type of their own: asked for by whoever exports it all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// The user's counters and locks as they are stored, also those whose time is up. One row.
+    Guards(UserId),
+    /// That a reply to a device is kept for a repeat, since when, until when, and the names of what it says.
+    Replies(UserId),
+    /// What a device's record leaves out. One row.
+    Device(DeviceId),
+    /// Pushes that wait, or are being sent.
+    QueuedPushes(DeviceId),
+    /// What came of test pushes.
+    TestPushes(DeviceId),
+    /// Ids of push updates that may not come again.
+    SpentIds(DeviceId),
+    /// What challenges' records leave out, each with its `challenge_id`. The signed text only of those that have ended.
+    Challenges(Vec<ChallengeId>),
+    /// Idempotency keys of the challenges that are at most a day old at this time, each with its `challenge_id`.
+    RequestKeys(Vec<ChallengeId>, Timestamp),
+    /// Messages to webhooks about events, each with its `event_id`.
+    WebhookMessages(Vec<EventId>),
+}
+
+/// A row of [`Kept`] as an export shows it: ids and times as on the wire, what is not there left out. Never a number, a
+/// code, a token, a MAC, or the text of a kept reply.
+pub type KeptRow = Map<String, Value>;
+
+/// Which users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserFilter {
+    /// All of them.
+    All,
+    /// The one with this id of the tenant's own (NFC).
+    ExternalId(String),
+    /// Those of whom this is true at this time.
+    In(UserState, Timestamp),
+}
+
 /// Users.
 #[async_trait]
 pub trait Users: Send + Sync {
     /// By id.
     async fn user(&self, tenant_id: TenantId, id: UserId) -> Result<Option<UserRecord>, StoreError>;
-    /// The tenant's users, newest first; with `external_id` (NFC) at most the one.
+    /// The tenant's users, newest first.
     async fn users(
         &self,
         tenant_id: TenantId,
-        external_id: Option<&str>,
+        filter: UserFilter,
         page: PageRequest<UserId>,
+    ) -> Result<Vec<UserRecord>, StoreError>;
+    /// The tenant's users whose `external_id` begins with `prefix` (not empty, NFC, no white space in front), in the
+    /// order of its bytes on every database, behind `after`, at most `limit`.
+    async fn users_by_prefix(
+        &self,
+        tenant_id: TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
     ) -> Result<Vec<UserRecord>, StoreError>;
     /// Sets the failure counter to 0 and ends a lock, also one by a report; the report itself stays.
     async fn unlock_user(&self, stamp: Stamp, id: UserId) -> Result<UnlockOutcome, StoreError>;
@@ -270,6 +326,10 @@ pub trait Users: Send + Sync {
     ) -> Result<Vec<HeldEnrollment>, StoreError>;
     /// All keys that a device ever had.
     async fn keys_of_device(&self, tenant_id: TenantId, id: DeviceId) -> Result<Vec<HeldKey>, StoreError>;
+    /// What is kept beside those.
+    async fn kept(&self, tenant_id: TenantId, what: Kept) -> Result<Vec<KeptRow>, StoreError>;
+    /// The first position of an event about the user's registrations; 0 if none has one yet.
+    async fn first_position(&self, tenant_id: TenantId, id: UserId) -> Result<i64, StoreError>;
     /// Notes that somebody was given all that is held on the user; `false` if there is no such user. Event:
     /// `user.exported`.
     async fn record_export(&self, stamp: Stamp, id: UserId) -> Result<bool, StoreError>;

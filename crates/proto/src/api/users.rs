@@ -212,14 +212,18 @@ pub struct UserExport {
     pub created_at: Timestamp,
     /// The person.
     pub user: User,
-    /// Registrations, revoked ones too, each with `keys` and `binding`.
+    /// Counters and locks of the moment.
+    pub guards: serde_json::Value,
+    /// Registrations, revoked ones too, each with `keys`, `binding` and what waits or is kept for it.
     pub devices: Vec<serde_json::Value>,
     /// Invitations.
     pub enrollments: Vec<serde_json::Value>,
-    /// Challenges with their deliveries and evidence.
+    /// That a reply to a device is kept for a repeat, since when and until when; not what it says.
+    pub stored_replies: Vec<serde_json::Value>,
+    /// Challenges with their deliveries, evidence and kept requests.
     pub challenges: Vec<serde_json::Value>,
-    /// The person's part of the log; sign-ins are the challenges'.
-    pub events: Vec<TimelineEntry>,
+    /// The person's part of the log, sign-ins too, oldest first, each with the messages about it to webhooks.
+    pub events: Vec<serde_json::Value>,
     /// The last member. An export without it broke off.
     pub complete: bool,
 }

@@ -83,3 +83,43 @@ impl TryFrom<String> for ReportReason {
         find(&text)
     }
 }
+
+/// What a list of users may be asked for (protocol 10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum UserState {
+    /// Approvals are refused now.
+    Locked,
+    /// Somebody else tries to sign in as the user, and no administrator has cleared that.
+    Reported,
+    /// No device is registered that is not revoked: nobody can approve.
+    WithoutDevice,
+}
+
+impl Word for UserState {
+    const ALL: &'static [Self] = &[Self::Locked, Self::Reported, Self::WithoutDevice];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::Reported => "reported",
+            Self::WithoutDevice => "without_device",
+        }
+    }
+}
+
+impl FromStr for UserState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        find(text)
+    }
+}
+
+impl TryFrom<String> for UserState {
+    type Error = UnknownWord;
+
+    fn try_from(text: String) -> Result<Self, UnknownWord> {
+        find(&text)
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! The counters are columns moved by the write of each change; nothing here counts rows. Whoever changes a
 //! user's devices, enrollments or counters holds the user's row first (`Tx::lock_user`).
-//! Erasing somebody is in `users/erase.rs` and `users/blank.rs`, what is held on a person in `users/held.rs`. Whoever is
-//! erased is no user any more: no statement here finds the empty row that stays.
+//! Erasing somebody is in `users/erase.rs` and `users/blank.rs`, what is held on a person in `users/held.rs` and
+//! `users/kept.rs`, searching in `users/search.rs`. Whoever is erased is no user any more: no statement here finds the
+//! empty row that stays.
 
 use async_trait::async_trait;
 use countersign_core::{
@@ -13,8 +14,8 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         users::{
-            ClearReportOutcome, EraseUserOutcome, Erasure, HeldEnrollment, HeldKey, RenameUser, ReportUser,
-            ReportUserOutcome, TimelineEntry, UnlockOutcome, UserName, UserRecord, Users,
+            ClearReportOutcome, EraseUserOutcome, Erasure, HeldEnrollment, HeldKey, Kept, KeptRow, RenameUser,
+            ReportUser, ReportUserOutcome, TimelineEntry, UnlockOutcome, UserFilter, UserName, UserRecord, Users,
         },
     },
 };
@@ -34,34 +35,40 @@ mod blank;
 mod erase;
 #[path = "users/held.rs"]
 mod held;
+#[path = "users/kept.rs"]
+mod kept;
+#[path = "users/search.rs"]
+mod search;
 
 /// The statements that share their columns, and those of the files below this one.
 pub(super) struct Statements {
     blank: blank::Statements,
     held: held::Statements,
+    kept: kept::Statements,
+    search: search::Statements,
     by_id: Statement,
-    by_external_id: Statement,
-    page: Statement,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
-        let select = |name: &str, which: &str| {
-            Statement::new(format!(
-                "-- {name}
-                SELECT id, external_id, display_name, created_at, device_count, pending_challenges,
-                    consecutive_failures, locked_until, reported_at, reported_by, pushes_stopped_until
-                FROM users WHERE tenant_id = $1 AND erased_at IS NULL AND {which}"
-            ))
-        };
         Self {
             blank: blank::Statements::new(),
             held: held::Statements::new(),
+            kept: kept::Statements::new(),
+            search: search::Statements::new(),
             by_id: select("user", "id = $2"),
-            by_external_id: select("user_by_external_id", "external_id = $2 AND id < $3"),
-            page: select("users", "id < $2 ORDER BY id DESC LIMIT $3"),
         }
     }
+}
+
+/// The columns of a user, of those of the tenant `$1` of whom this holds.
+fn select(name: &str, which: &str) -> Statement {
+    Statement::new(format!(
+        "-- {name}
+        SELECT id, external_id, display_name, created_at, device_count, pending_challenges, consecutive_failures,
+            locked_until, reported_at, reported_by, pushes_stopped_until
+        FROM users WHERE tenant_id = $1 AND erased_at IS NULL AND {which}"
+    ))
 }
 
 #[async_trait]
@@ -74,18 +81,20 @@ impl Users for Database {
     async fn users(
         &self,
         tenant_id: TenantId,
-        external_id: Option<&str>,
+        filter: UserFilter,
         page: PageRequest<UserId>,
     ) -> Result<Vec<UserRecord>, StoreError> {
-        let before = page.before.map_or(Uuid::max(), UserId::as_uuid);
-        let statements = &self.statements.users;
-        let list = match external_id {
-            Some(external_id) => {
-                query(&statements.by_external_id).bind(tenant_id.as_uuid()).bind(external_id).bind(before)
-            }
-            None => query(&statements.page).bind(tenant_id.as_uuid()).bind(before).bind(i64::from(page.limit)),
-        };
-        self.fetch_all(list).await?.iter().map(user).collect()
+        search::page(self, tenant_id, filter, page).await
+    }
+
+    async fn users_by_prefix(
+        &self,
+        tenant_id: TenantId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<UserRecord>, StoreError> {
+        search::by_prefix(self, tenant_id, prefix, after, limit).await
     }
 
     async fn unlock_user(&self, stamp: Stamp, id: UserId) -> Result<UnlockOutcome, StoreError> {
@@ -145,6 +154,14 @@ impl Users for Database {
 
     async fn keys_of_device(&self, tenant_id: TenantId, id: DeviceId) -> Result<Vec<HeldKey>, StoreError> {
         held::keys(self, tenant_id, id).await
+    }
+
+    async fn kept(&self, tenant_id: TenantId, what: Kept) -> Result<Vec<KeptRow>, StoreError> {
+        kept::kept(self, tenant_id, what).await
+    }
+
+    async fn first_position(&self, tenant_id: TenantId, id: UserId) -> Result<i64, StoreError> {
+        held::first_position(self, tenant_id, id).await
     }
 
     async fn record_export(&self, stamp: Stamp, id: UserId) -> Result<bool, StoreError> {

@@ -177,7 +177,7 @@ async fn no_write_of_a_client_commits_after_its_revocation_has_returned() {
 
 async fn users(world: &World) -> usize {
     let page = PageRequest { before: None, limit: 1000 };
-    world.store.users(world.tenant_id, None, page).await.unwrap().len()
+    world.store.users(world.tenant_id, countersign_core::ports::users::UserFilter::All, page).await.unwrap().len()
 }
 
 fn public_key() -> PublicKey {

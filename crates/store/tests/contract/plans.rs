@@ -38,8 +38,10 @@ const EXCUSES: &[(&str, &str, &str)] = &[
     ("tenants", "sorts", "the same"),
     ("audit_head", "reads an organisation's audit_heads", "each has one"),
     ("seal_audit", "reads an organisation's audit_heads", "the same"),
+    ("forgotten", "reads an organisation's forgotten", "each has one"),
     ("enrollments_of_user", "sorts", "the few invitations of one person, for an export"),
     ("timeline_events", "sorts", "events of one person at one moment: the rest comes sorted"),
+    ("kept_webhook_messages", "reads an organisation's webhooks", "as many as it may have, for an export"),
     ("notices", "sorts", "what happened to one person's registrations in 30 days, sign-ins left out"),
     ("queue_webhook_deliveries", "reads an organisation's webhooks", "at most ten, or as many as the operator says"),
 ];

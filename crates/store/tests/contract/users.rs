@@ -5,7 +5,7 @@ use countersign_core::{
     ports::{
         PageRequest,
         challenges::DecideOutcome,
-        users::{UnlockOutcome, UserRecord},
+        users::{UnlockOutcome, UserFilter, UserRecord},
     },
     verify::Verdict,
 };
@@ -14,6 +14,10 @@ use crate::world::{NOW, World};
 
 #[path = "users/erasure.rs"]
 mod erasure;
+#[path = "users/held.rs"]
+mod held;
+#[path = "users/search.rs"]
+mod search;
 
 const ALL: PageRequest<countersign_proto::ids::UserId> = PageRequest { before: None, limit: 100 };
 
@@ -29,7 +33,7 @@ async fn users_are_listed_newest_first_in_pages() {
         let mut before = None;
         loop {
             let page = PageRequest { before, limit: 2 };
-            let users = world.store.users(world.tenant_id, None, page).await.unwrap();
+            let users = world.store.users(world.tenant_id, UserFilter::All, page).await.unwrap();
             assert!(users.len() <= 2);
             let Some(last) = users.last() else { break };
             before = Some(last.name.id);
@@ -44,7 +48,7 @@ async fn an_external_id_finds_its_one_user() {
     for world in World::each().await {
         let ada = world.invite("ada").await.user;
         world.invite("Ada").await;
-        let found = world.store.users(world.tenant_id, Some("ada"), ALL).await.unwrap();
+        let found = world.store.users(world.tenant_id, UserFilter::ExternalId("ada".to_owned()), ALL).await.unwrap();
         let wanted = UserRecord {
             name: ada.clone(),
             created_at: NOW,
@@ -57,7 +61,10 @@ async fn an_external_id_finds_its_one_user() {
         };
         assert_eq!(found, std::slice::from_ref(&wanted));
         assert_eq!(world.store.user(world.tenant_id, ada.id).await, Ok(Some(wanted)));
-        assert_eq!(world.store.users(world.tenant_id, Some("nobody"), ALL).await, Ok(Vec::new()));
+        assert_eq!(
+            world.store.users(world.tenant_id, UserFilter::ExternalId("nobody".to_owned()), ALL).await,
+            Ok(Vec::new())
+        );
     }
 }
 
@@ -67,8 +74,8 @@ async fn another_tenants_user_is_not_found() {
         let neighbour = world.tenant("neighbour").await;
         let ada = world.invite("ada").await.user;
         assert_eq!(world.store.user(neighbour, ada.id).await, Ok(None));
-        assert_eq!(world.store.users(neighbour, None, ALL).await, Ok(Vec::new()));
-        assert_eq!(world.store.users(neighbour, Some("ada"), ALL).await, Ok(Vec::new()));
+        assert_eq!(world.store.users(neighbour, UserFilter::All, ALL).await, Ok(Vec::new()));
+        assert_eq!(world.store.users(neighbour, UserFilter::ExternalId("ada".to_owned()), ALL).await, Ok(Vec::new()));
         let unlocked = world.store.unlock_user(world.stamp_in(neighbour), ada.id).await;
         assert_eq!(unlocked, Ok(UnlockOutcome::NotFound));
     }

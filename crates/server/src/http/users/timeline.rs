@@ -49,7 +49,7 @@ pub async fn handle(
 }
 
 /// The entry as callers see it.
-pub(super) fn show(record: Record, now: Timestamp) -> TimelineEntry {
+fn show(record: Record, now: Timestamp) -> TimelineEntry {
     let mut entry = TimelineEntry {
         id: record.id.to_string(),
         kind: String::new(),

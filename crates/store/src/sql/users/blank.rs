@@ -28,7 +28,7 @@ const IDS: &rows::Columns = &[("r_id", Type::Id)];
 
 /// A key of a repeated request lives so long after its challenge was made: a day, and a challenge's times are whole
 /// seconds while a key's are not.
-const KEY_LIVES_MILLIS: [i64; 2] = [(REPLAY_SECONDS - 2) * 1_000, (REPLAY_SECONDS + 2) * 1_000];
+pub(super) const KEY_LIVES_MILLIS: [i64; 2] = [(REPLAY_SECONDS - 2) * 1_000, (REPLAY_SECONDS + 2) * 1_000];
 
 /// A challenge's text when it is blank: one that names nothing.
 const BLANK_TEXT: &str = r#"{"action":""}"#;

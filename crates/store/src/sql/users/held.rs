@@ -1,13 +1,14 @@
 //! What is held on a person, and what happened to one: for the export and the timeline (protocol 10.8).
 //!
 //! Read by keys that are there for others: no sign-in pays for an index of all that somebody ever did. To add what is
-//! held: its page here, its member in the server's `http/users/export.rs`, and the erasure's share in `blank.rs`.
+//! held: its columns here or in `kept.rs`, its member in the server's `http/users/export/`, the erasure's share in
+//! `blank.rs`; a test that knows every column asks for all three (`tests/it/users/inventory.rs`).
 
 use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
     event::{Event, EventKind, Subjects},
-    limits::EXPORTED_KEYS,
+    limits::EXPORTED_ROWS,
     ports::{
         PageRequest, StoreError,
         users::{Happened, HeldEnrollment, HeldKey, TimelineEntry},
@@ -22,6 +23,7 @@ use crate::{failure::Failure, statement::Statement};
 /// See the module.
 pub(super) struct Statements {
     timeline_events: Statement,
+    first_position: Statement,
 }
 
 impl Statements {
@@ -33,6 +35,12 @@ impl Statements {
                 SELECT id, kind, actor_kind, actor_id, device_id, enrollment_id, at, body FROM events
                 WHERE tenant_id = $1 AND user_id = $2 AND kind NOT IN ({SIGN_INS}) AND at <= $3 AND id < $4
                 ORDER BY at DESC, id DESC LIMIT $5"
+            )),
+            // What happened to one person's registrations: few events, and the first of all is among them.
+            first_position: Statement::new(format!(
+                "-- first_position
+                SELECT MIN(position) AS position FROM events
+                WHERE tenant_id = $1 AND user_id = $2 AND kind NOT IN ({SIGN_INS})"
             )),
         }
     }
@@ -119,7 +127,8 @@ pub(super) async fn enrollments(
 ) -> Result<Vec<HeldEnrollment>, StoreError> {
     let enrollments = query(
         "-- enrollments_of_user
-        SELECT id, status, confirmation, purpose, device_id, device_name, device_platform, created_at, expires_at
+        SELECT id, status, confirmation, purpose, device_id, device_name, device_platform, key_thumbprint,
+            wrong_codes, approval_id, overridden, created_at, expires_at
         FROM enrollments
         WHERE user_id = (SELECT users.id FROM users WHERE users.tenant_id = $1 AND users.id = $2)
             AND id < $3 ORDER BY id DESC LIMIT $4",
@@ -138,6 +147,10 @@ pub(super) async fn enrollments(
             device_id: row.optional_id("device_id")?,
             device_name: row.optional_text("device_name")?,
             device_platform: row.optional_word("device_platform")?,
+            key_thumbprint: row.optional_text("key_thumbprint")?,
+            wrong_codes: row.count("wrong_codes")?,
+            approval_id: row.optional_id("approval_id")?,
+            is_overridden: row.flag("overridden")?,
             created_at: row.time("created_at")?,
             expires_at: row.time("expires_at")?,
         })
@@ -164,11 +177,19 @@ pub(super) async fn keys(database: &Database, tenant_id: TenantId, id: DeviceId)
             retired_at: row.optional_time("retired_at")?,
         })
     };
-    let keys = keys.bind(id.as_uuid()).bind(tenant_id.as_uuid()).bind(i64::from(EXPORTED_KEYS));
+    let keys = keys.bind(id.as_uuid()).bind(tenant_id.as_uuid()).bind(i64::from(EXPORTED_ROWS));
     let rows = database.fetch_all(keys).await?;
     let mut keys: Vec<HeldKey> = rows.iter().map(read).collect::<Result<_, StoreError>>()?;
     keys.sort_by(|one, other| (one.created_at, &one.thumbprint).cmp(&(other.created_at, &other.thumbprint)));
     Ok(keys)
+}
+
+/// Where the log begins to be about this user.
+pub(super) async fn first_position(database: &Database, tenant_id: TenantId, id: UserId) -> Result<i64, StoreError> {
+    let first = query(&database.statements.users.held.first_position);
+    let row = database.fetch_optional(first.bind(tenant_id.as_uuid()).bind(id.as_uuid())).await?;
+    let Some(row) = row else { return Ok(0) };
+    Ok(Columns::new("events", &row).get::<Option<i64>>("position")?.unwrap_or(0))
 }
 
 /// Notes an export.

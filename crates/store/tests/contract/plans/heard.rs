@@ -67,6 +67,8 @@ const TOUR: &[&str] = &[
     "test_pushes::what_came_of_a_test_is_forgotten_after_a_week",
     "users::another_tenants_user_is_not_found",
     "users::erasure::",
+    "users::held::",
+    "users::search::",
     "webhooks::",
 ];
 

@@ -7,7 +7,7 @@ use countersign_core::{
     ports::{
         challenges::{CreateOutcome, DecideOutcome, Idempotency},
         enrollments::ClaimOutcome,
-        users::{EraseUserOutcome as Outcome, Erasure, Happened, RenameUser},
+        users::{EraseUserOutcome as Outcome, Erasure, RenameUser, UserFilter},
     },
     verify::Verdict,
     wake::WakeKey,
@@ -207,8 +207,11 @@ async fn an_erased_user_is_unknown_and_the_name_is_somebody_new() {
         assert_eq!(erase(&world, phone.user.id).await, Outcome::Begun);
         // At once, before anything is blanked.
         assert_eq!(world.other.user(world.tenant_id, phone.user.id).await, Ok(None));
-        assert_eq!(world.store.users(world.tenant_id, Some("canary-ada"), ALL).await, Ok(vec![]));
-        assert_eq!(world.store.users(world.tenant_id, None, ALL).await, Ok(vec![]));
+        assert_eq!(
+            world.store.users(world.tenant_id, UserFilter::ExternalId("canary-ada".to_owned()), ALL).await,
+            Ok(vec![])
+        );
+        assert_eq!(world.store.users(world.tenant_id, UserFilter::All, ALL).await, Ok(vec![]));
         assert!(world.device(phone.id).await.is_none());
         assert_eq!(world.store.addressees(world.tenant_id, "canary-ada").await, Ok(None));
         assert_eq!(world.store.enrollment(world.tenant_id, open.id).await, Ok(None));
@@ -229,7 +232,7 @@ async fn an_erased_user_is_unknown_and_the_name_is_somebody_new() {
         let again = world.phone("canary-ada").await;
         assert_ne!(again.user.id, phone.user.id);
         assert_eq!(world.device_count(again.user.id).await, 1);
-        let users = world.store.users(world.tenant_id, None, ALL).await.unwrap();
+        let users = world.store.users(world.tenant_id, UserFilter::All, ALL).await.unwrap();
         assert_eq!(users.iter().map(|user| user.name.id).collect::<Vec<_>>(), [again.user.id]);
         let usage = world.store.tenant_details(world.tenant_id).await.unwrap().unwrap().usage;
         assert_eq!(usage[0].count, 1, "the erased are not counted");
@@ -313,59 +316,5 @@ async fn a_user_is_renamed_and_an_event_says_so_without_the_name() {
         let unnamed = world.store.rename_user(rename(None)).await.unwrap().unwrap();
         assert_eq!(unnamed.name.display_name, None);
         assert_eq!(world.database.number("SELECT count(*) FROM events WHERE body LIKE '%Ada%'").await, 0);
-    }
-}
-
-#[tokio::test]
-async fn a_timeline_merges_events_and_challenges_in_pages() {
-    for world in World::each().await {
-        let phone = world.phone("ada").await;
-        let challenge = world.challenge(&[&phone]).await;
-        world.phone("bob").await;
-        world.store.decide_challenge(world.answer(&phone, challenge, APPROVE)).await.unwrap();
-        let (mut before, mut seen) = (None, Vec::new());
-        loop {
-            let page = world.store.timeline(world.tenant_id, phone.user.id, before, 2).await.unwrap();
-            assert!(page.len() <= 2);
-            let Some(last) = page.last() else { break };
-            before = Some(last.id);
-            seen.extend(page);
-        }
-        assert!(seen.is_sorted_by(|one, other| one.id > other.id));
-        let mut kinds: Vec<_> = seen
-            .iter()
-            .map(|entry| match &entry.what {
-                Happened::Event { kind, .. } => kind.as_str(),
-                Happened::Challenge { status, device_id, .. } => {
-                    assert_eq!((*status, *device_id), (ChallengeStatus::Approved, Some(phone.id)));
-                    "a challenge"
-                }
-            })
-            .collect();
-        kinds.sort_unstable();
-        let wanted =
-            ["a challenge", "device.added", "enrollment.claimed", "enrollment.completed", "enrollment.created"];
-        assert_eq!(kinds, [&wanted[..], &["user.created"]].concat());
-        let neighbour = world.tenant("neighbour").await;
-        assert_eq!(world.store.timeline(neighbour, phone.user.id, None, 9).await, Ok(vec![]));
-    }
-}
-
-#[tokio::test]
-async fn what_is_held_on_a_person_is_found_by_the_person() {
-    for world in World::each().await {
-        let phone = world.phone("ada").await;
-        let page = countersign_core::ports::PageRequest { before: None, limit: 10 };
-        let held = world.store.enrollments_of_user(world.tenant_id, phone.user.id, page).await.unwrap();
-        assert_eq!(held.len(), 1);
-        assert_eq!((held[0].device_id, held[0].device_name.as_deref()), (Some(phone.id), Some("Phone")));
-        let keys = world.store.keys_of_device(world.tenant_id, phone.id).await.unwrap();
-        assert_eq!(keys.len(), 1);
-        assert_eq!(keys[0].thumbprint, phone.key.thumbprint.as_str());
-        assert_eq!(world.store.record_export(world.stamp(world.client), phone.user.id).await, Ok(true));
-        assert_eq!(world.count(EventKind::UserExported).await, 1);
-        let neighbour = world.tenant("neighbour").await;
-        assert_eq!(world.store.enrollments_of_user(neighbour, phone.user.id, page).await, Ok(vec![]));
-        assert_eq!(world.store.keys_of_device(neighbour, phone.id).await, Ok(vec![]));
     }
 }
