@@ -1,7 +1,7 @@
 //! Key rotation (protocol 10.6): a phone replaces its keys, and the old ones stop when that is answered.
 //!
 //! What is refused is in `key_rotation/refusals.rs`, the command-line phone in `key_rotation/command_line.rs`, the races
-//! in `device_proof.rs`.
+//! in `barrier/phones.rs`.
 
 mod command_line;
 mod refusals;

@@ -16,7 +16,6 @@ mod client_proof;
 mod command_line;
 mod demo;
 mod deployment;
-mod device_proof;
 mod devices;
 mod display;
 mod dormant;

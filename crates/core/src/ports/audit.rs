@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use countersign_proto::{
     audit::TileId,
     evidence::Evidence,
-    ids::{ApiClientId, ChallengeId, DeviceId, TenantId, UserId},
+    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, TenantId, UserId},
     jose::Thumbprint,
     timestamp::Timestamp,
-    vocabulary::{ChallengeStatus, DeviceStatus},
+    vocabulary::{ChallengeStatus, DeviceStatus, EnrollmentStatus},
 };
 
 use super::{StoreError, events::EventRecord};
@@ -136,6 +136,49 @@ pub struct AuditedKey {
     pub public_key: Vec<u8>,
 }
 
+/// What an organisation asks for, as an auditor compares it with the log. Texts are verbatim: the log has their digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedTenant {
+    /// The policy in force, JSON.
+    pub policy: String,
+    /// Its version.
+    pub policy_version: u32,
+    /// Whether callers have to sign: beside the policy, for whoever does not read it.
+    pub is_proof_required: bool,
+    /// What it sets for itself, JSON.
+    pub settings: String,
+    /// Whether nobody may act for it.
+    pub is_disabled: bool,
+    /// The last position given to one of its events.
+    pub event_head: i64,
+    /// The same, as the head of its tree has it.
+    pub positioned: i64,
+}
+
+/// A policy that was in force, or is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedPolicy {
+    /// Its version.
+    pub version: u32,
+    /// JSON, verbatim.
+    pub policy: String,
+}
+
+/// An invitation, as an auditor compares it with the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedEnrollment {
+    /// Its id.
+    pub id: EnrollmentId,
+    /// Whose.
+    pub user_id: UserId,
+    /// Its standing.
+    pub status: EnrollmentStatus,
+    /// The challenge by which a device agreed.
+    pub approval_id: Option<ChallengeId>,
+    /// Whether an administrator let it be made without one.
+    pub is_overridden: bool,
+}
+
 /// A log that is shorter than it was, or another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordRestored {
@@ -180,6 +223,22 @@ pub trait Audit: Send + Sync {
     ) -> Result<Vec<AuditedDevice>, StoreError>;
     /// All keys of these devices, whatever organisation they say.
     async fn audited_keys(&self, ids: &[DeviceId]) -> Result<Vec<AuditedKey>, StoreError>;
+    /// What the organisation asks for; `None` if there is no such tenant.
+    async fn audited_tenant(&self, tenant_id: TenantId) -> Result<Option<AuditedTenant>, StoreError>;
+    /// Policies above version `after`, in order, at most `limit`: those that were written down.
+    async fn audited_policies(
+        &self,
+        tenant_id: TenantId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<AuditedPolicy>, StoreError>;
+    /// Enrollments above `after`, in order, at most `limit`.
+    async fn audited_enrollments(
+        &self,
+        tenant_id: TenantId,
+        after: Option<EnrollmentId>,
+        limit: u32,
+    ) -> Result<Vec<AuditedEnrollment>, StoreError>;
     /// Writes down that the database is an older one, `database.restored`.
     async fn record_restored(&self, command: RecordRestored) -> Result<(), StoreError>;
 }

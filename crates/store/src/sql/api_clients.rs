@@ -188,7 +188,8 @@ impl Plain for CreateApiClient {
         if !keys::insert(tx, &self.stamp, self.id, &self.key).await? {
             return Ok(Outcome::Rollback(CreateApiClientOutcome::KeyKnown));
         }
-        tx.insert_events(vec![Event::new(&self.stamp, EventKind::ApiClientCreated, about(self.id))]).await?;
+        let event = Event::new(&self.stamp, EventKind::ApiClientCreated, about(self.id));
+        tx.insert_events(vec![event.with("api_key_id", self.key.id.to_string())]).await?;
         tx.count_up(self.stamp.tenant_id, Quota::ApiClients).await?;
         Ok(Outcome::Commit(CreateApiClientOutcome::Created))
     }

@@ -9,8 +9,8 @@ use countersign_core::{
     ports::{
         StoreError,
         audit::{
-            Audit, AuditFilter, AuditHead, AuditPortion, AuditedDevice, AuditedKey, KeptDecision, RecordRestored,
-            SealAudit, StoredTile,
+            Audit, AuditFilter, AuditHead, AuditPortion, AuditedDevice, AuditedEnrollment, AuditedKey, AuditedPolicy,
+            AuditedTenant, KeptDecision, RecordRestored, SealAudit, StoredTile,
         },
         events::EventRecord,
     },
@@ -18,7 +18,7 @@ use countersign_core::{
 use countersign_proto::{
     audit::TileId,
     evidence::Evidence,
-    ids::{ApiClientId, ChallengeId, DeviceId, Id, TenantId, UserId},
+    ids::{ApiClientId, ChallengeId, DeviceId, EnrollmentId, Id, TenantId, UserId},
     timestamp::Timestamp,
 };
 use serde_json::json;
@@ -220,7 +220,7 @@ impl Audit for Database {
             SELECT devices.id AS id, user_id, status, key_thumbprint, uv_thumbprint, binding_id, binding, external_id,
                 erased_at
             FROM devices CROSS JOIN users
-            WHERE devices.tenant_id = $1 AND devices.id > $2 AND users.id = devices.user_id
+            WHERE devices.tenant_id = $1 AND devices.id > $2 AND users.id = devices.user_id AND users.tenant_id = $1
             ORDER BY devices.id LIMIT $3";
         let audited = query(audited).bind(tenant_id.as_uuid()).bind(above(after)).bind(i64::from(limit));
         let read = |row: &Row| {
@@ -252,6 +252,66 @@ impl Audit for Database {
             })
         };
         self.fetch_all(keys).await?.iter().map(read).collect()
+    }
+
+    async fn audited_tenant(&self, tenant_id: TenantId) -> Result<Option<AuditedTenant>, StoreError> {
+        let audited = "-- audited_tenant
+            SELECT id, policy, policy_version, client_proof_required, settings, disabled_at, event_head, positioned
+            FROM tenants LEFT JOIN audit_heads ON audit_heads.tenant_id = tenants.id WHERE tenants.id = $1";
+        let row = self.fetch_optional(query(audited).bind(tenant_id.as_uuid())).await?;
+        let read = |row: Row| {
+            let row = Columns::new("tenants", &row);
+            Ok(AuditedTenant {
+                policy: row.text("policy")?,
+                policy_version: row.count("policy_version")?,
+                is_proof_required: row.flag("client_proof_required")?,
+                settings: row.text("settings")?,
+                is_disabled: row.optional_time("disabled_at")?.is_some(),
+                event_head: row.integer("event_head")?,
+                positioned: row.get::<Option<i64>>("positioned")?.unwrap_or_default(),
+            })
+        };
+        row.map(read).transpose()
+    }
+
+    async fn audited_policies(
+        &self,
+        tenant_id: TenantId,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<AuditedPolicy>, StoreError> {
+        let audited = "-- audited_policies
+            SELECT tenant_id AS id, version, policy FROM policy_versions
+            WHERE tenant_id = $1 AND version > $2 ORDER BY version LIMIT $3";
+        let audited = query(audited).bind(tenant_id.as_uuid()).bind(i64::from(after)).bind(i64::from(limit));
+        let read = |row: &Row| {
+            let row = Columns::new("policy_versions", row);
+            Ok(AuditedPolicy { version: row.count("version")?, policy: row.text("policy")? })
+        };
+        self.fetch_all(audited).await?.iter().map(read).collect()
+    }
+
+    async fn audited_enrollments(
+        &self,
+        tenant_id: TenantId,
+        after: Option<EnrollmentId>,
+        limit: u32,
+    ) -> Result<Vec<AuditedEnrollment>, StoreError> {
+        let audited = "-- audited_enrollments
+            SELECT id, user_id, status, approval_id, overridden FROM enrollments
+            WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+        let audited = query(audited).bind(tenant_id.as_uuid()).bind(above(after)).bind(i64::from(limit));
+        let read = |row: &Row| {
+            let row = Columns::new("enrollments", row);
+            Ok(AuditedEnrollment {
+                id: row.id("id")?,
+                user_id: row.id("user_id")?,
+                status: row.word("status")?,
+                approval_id: row.optional_id("approval_id")?,
+                is_overridden: row.flag("overridden")?,
+            })
+        };
+        self.fetch_all(audited).await?.iter().map(read).collect()
     }
 
     async fn record_restored(&self, command: RecordRestored) -> Result<(), StoreError> {

@@ -186,16 +186,18 @@ impl Plain for CreateTenant {
         let insert = "-- create_tenant
             INSERT INTO tenants (id, slug, name, policy, created_at) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (slug) DO NOTHING";
+        let policy = to_json(&Policy::default())?;
         let insert = query(insert)
             .bind(self.stamp.tenant_id.as_uuid())
             .bind(&self.slug)
             .bind(&self.name)
-            .bind(to_json(&Policy::default())?)
+            .bind(&policy)
             .bind(self.stamp.at.as_millis());
         if tx.execute(insert).await? == 0 {
             return Ok(Outcome::Rollback(CreateTenantOutcome::SlugTaken));
         }
-        tx.insert_events(vec![Event::new(&self.stamp, EventKind::TenantCreated, Subjects::default())]).await?;
+        let event = Event::new(&self.stamp, EventKind::TenantCreated, Subjects::default());
+        tx.insert_events(vec![event.with("policy_sha256", Digest::of(&policy).to_b64u())]).await?;
         Ok(Outcome::Commit(CreateTenantOutcome::Created))
     }
 }

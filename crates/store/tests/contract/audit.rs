@@ -3,13 +3,18 @@
 use countersign_core::{
     actor::Actor,
     event::EventKind,
-    ports::audit::{AuditFilter, AuditPortion, RecordRestored, SealAudit, StoredTile},
+    policy::Policy,
+    ports::{
+        audit::{AuditFilter, AuditPortion, RecordRestored, SealAudit, StoredTile},
+        enrollments::{Admission, CreateEnrollment},
+        tenants::{SetPolicy, SetPolicyOutcome},
+    },
     verify::Verdict,
 };
 use countersign_proto::{
     audit::TileId,
     ids::Id,
-    vocabulary::{ChallengeStatus, DeviceStatus},
+    vocabulary::{ChallengeStatus, Confirmation, DeviceStatus, EnrollmentStatus},
 };
 
 use crate::world::{NOW, World};
@@ -150,6 +155,56 @@ async fn an_auditor_sees_decisions_devices_and_keys_as_they_are_kept() {
         assert_eq!((key.thumbprint.as_str(), key.device_id), (ada.key.thumbprint.as_str(), ada.id));
         assert_eq!((key.tenant_id, key.role.as_str()), (world.tenant_id, "device"));
         assert_eq!(key.public_key, ada.key.public_key.to_vec());
+    }
+}
+
+#[tokio::test]
+async fn an_auditor_sees_what_an_organisation_asks_for_as_it_is_kept() {
+    for world in World::each().await {
+        let tenant_id = world.tenant_id;
+        assert_eq!(world.store.audited_tenant(world.id()).await, Ok(None));
+        let before = world.store.audited_tenant(tenant_id).await.unwrap().unwrap();
+        assert_eq!((before.policy_version, before.is_disabled, before.is_proof_required), (1, false, false));
+        assert_eq!((before.settings.as_str(), before.event_head, before.positioned), ("{}", 0, 0));
+        assert_eq!(serde_json::from_str::<Policy>(&before.policy).unwrap(), Policy::default());
+        assert_eq!(world.store.audited_policies(tenant_id, 0, 10).await, Ok(vec![]), "the first is in force");
+
+        let policy = Policy { digits: 8, ..Policy::default() };
+        let command = SetPolicy::new(world.stamp(Actor::Operator), &Policy::default(), policy);
+        assert_eq!(world.store.set_policy(command).await, Ok(SetPolicyOutcome::Set));
+        world.store.disable_tenant(world.stamp(Actor::Operator)).await.unwrap();
+        let positioned = world.position_all().await;
+        let after = world.store.audited_tenant(tenant_id).await.unwrap().unwrap();
+        assert_eq!((after.policy_version, after.is_disabled), (2, true));
+        assert_eq!((after.event_head, after.positioned), (positioned, positioned));
+        assert_eq!(serde_json::from_str::<Policy>(&after.policy).unwrap().digits, 8);
+        let kept = world.store.audited_policies(tenant_id, 0, 10).await.unwrap();
+        let kept: Vec<_> = kept.into_iter().map(|kept| (kept.version, kept.policy)).collect();
+        assert_eq!(kept, [(1, before.policy), (2, after.policy)]);
+        assert_eq!(world.store.audited_policies(tenant_id, 1, 10).await.unwrap().len(), 1);
+        assert_eq!(world.store.audited_policies(tenant_id, 0, 1).await.unwrap().len(), 1);
+        assert_eq!(world.store.audited_policies(world.id(), 0, 10).await, Ok(vec![]), "no other tenant's");
+    }
+}
+
+#[tokio::test]
+async fn an_auditor_sees_invitations_as_they_are_kept() {
+    for world in World::each().await {
+        let ada = world.invite("ada").await;
+        let command = CreateEnrollment {
+            admission: Admission::Overridden { reason: world.digest() },
+            ..world.new_enrollment("grace", Confirmation::Code)
+        };
+        let overridden = command.id;
+        let grace = world.create(command).await;
+        let rows = world.store.audited_enrollments(world.tenant_id, None, 10).await.unwrap();
+        let [one, two] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((one.user_id, one.status, one.is_overridden), (ada.user.id, EnrollmentStatus::Pending, false));
+        assert_eq!((two.id, two.user_id, two.is_overridden, two.approval_id), (overridden, grace.id, true, None));
+        let further = world.store.audited_enrollments(world.tenant_id, Some(one.id), 10).await.unwrap();
+        assert_eq!(further, rows[1..]);
+        assert_eq!(world.store.audited_enrollments(world.tenant_id, None, 1).await.unwrap(), rows[..1]);
+        assert_eq!(world.store.audited_enrollments(world.id(), None, 10).await, Ok(vec![]), "no other tenant's");
     }
 }
 

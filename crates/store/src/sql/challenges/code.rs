@@ -21,7 +21,7 @@ use countersign_proto::{
 
 use super::{
     super::{Columns, Outcome, Plain, Query, Tx, enrollments::OpenEnrollments, query},
-    ended::{Effect, Ended, UserChange},
+    ended::{Effect, Ended, UserChange, locked},
 };
 use crate::{failure::Failure, statement::Statement};
 
@@ -146,9 +146,7 @@ async fn follow(command: &EnterCode, tx: &mut Tx<'_>, effect: Effect, has_ended:
         events.push(ended);
     }
     // A code is judged only while there is no lock: one that holds now is new.
-    if locked_until.is_some_and(|until| until > stamp.at) {
-        events.push(Event::new(stamp, EventKind::UserLocked, subjects));
-    }
+    events.extend(locked_until.filter(|until| *until > stamp.at).map(|until| locked(stamp, subjects, until)));
     tx.insert_events(events).await?;
     if locked_until == Some(Timestamp::NEVER) {
         tx.cancel_open_enrollments(stamp, user_id, OpenEnrollments::All, "user_locked").await?;

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::{
     super::{Columns, Tx, dialect, enrollments::OpenEnrollments, query},
-    ended::{Effect, Ended, UserChange},
+    ended::{Effect, Ended, UserChange, locked},
     reported::Report,
 };
 use crate::{
@@ -161,8 +161,9 @@ impl Tx<'_> {
                 Verdict::Approve { .. } | Verdict::ShowCode | Verdict::Deny(_) => None,
             };
             let locked_until = locked_until.filter(|until| *until > command.stamp.at);
-            let is_locked = locked_until.is_some() || reported.as_ref().is_some_and(|reported| reported.is_new_lock);
-            events.extend(decision_events(command, is_locked));
+            let is_locked_by_report = reported.as_ref().is_some_and(|reported| reported.is_new_lock);
+            let new_lock = locked_until.or_else(|| is_locked_by_report.then_some(Timestamp::NEVER));
+            events.extend(decision_events(command, new_lock));
             outcomes.insert(command.stamp.command_id, DecideOutcome::Won { locked_until });
             let others = reported.map(|reported| reported.cancelled).unwrap_or_default();
             let others = others.into_iter().map(|id| (id, None));
@@ -247,7 +248,7 @@ fn user_change(command: &DecideChallenge, ended: usize) -> UserChange<'_> {
     UserChange { stamp, user_id, ended, effect, report: report(command) }
 }
 
-fn decision_events(command: &DecideChallenge, is_locked: bool) -> Vec<Event> {
+fn decision_events(command: &DecideChallenge, new_lock: Option<Timestamp>) -> Vec<Event> {
     let subjects = Subjects {
         user_id: Some(command.user_id),
         device_id: Some(command.device_id),
@@ -280,9 +281,7 @@ fn decision_events(command: &DecideChallenge, is_locked: bool) -> Vec<Event> {
             Event::new(&command.stamp, EventKind::UserReported, subjects).with("by", ReportedBy::Device.as_str()),
         );
     }
-    if is_locked {
-        events.push(Event::new(&command.stamp, EventKind::UserLocked, subjects));
-    }
+    events.extend(new_lock.map(|until| locked(&command.stamp, subjects, until)));
     events
 }
 

@@ -152,6 +152,11 @@ pub(super) enum Effect {
     Failure { limit: u32, locked_until: Timestamp },
 }
 
+/// `user.locked`: the log says until when, so that a lock that somebody took away behind the server's back is missed.
+pub(super) fn locked(stamp: &Stamp, subjects: Subjects, until: Timestamp) -> Event {
+    Event::new(stamp, EventKind::UserLocked, subjects).with("until", until.to_string())
+}
+
 fn user_row(change: &UserChange<'_>) -> Value {
     let (limit, locked_until) = match change.effect {
         Effect::Failure { limit, locked_until } => (Some(limit), Some(rows::time(locked_until))),

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     super::{Columns, Outcome, Plain, Tx, dialect, enrollments::OpenEnrollments, query, users},
-    ended::{Effect, Ended, UserChange},
+    ended::{Effect, Ended, UserChange, locked},
 };
 use crate::{
     failure::Failure,
@@ -160,7 +160,7 @@ impl Plain for ReportUser {
             .with("reason", self.reason.as_str());
         let mut events = vec![reported];
         if is_new_lock {
-            events.push(Event::new(&self.stamp, EventKind::UserLocked, subjects));
+            events.push(locked(&self.stamp, subjects, Timestamp::NEVER));
         }
         tx.insert_events(events).await?;
         let (which, reason) = match is_new_lock {

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use countersign_core::{
+    digest::Digest,
     event::{Event, EventKind, Subjects},
     ports::{
         PageRequest, StoreError,
@@ -124,9 +125,11 @@ impl Plain for ChangeTenant {
         }
         let update = "-- change_tenant
             UPDATE tenants SET name = $2, settings = $3, settings_version = settings_version + 1 WHERE id = $1";
-        let update = query(update).bind(id.as_uuid()).bind(&name).bind(rows::json(&settings)?);
-        tx.execute(update).await?;
-        let event = Event::new(&self.stamp, EventKind::TenantChanged, Subjects::default()).with("changed", changed);
+        let settings = rows::json(&settings)?;
+        tx.execute(query(update).bind(id.as_uuid()).bind(&name).bind(&settings)).await?;
+        let event = Event::new(&self.stamp, EventKind::TenantChanged, Subjects::default())
+            .with("changed", changed)
+            .with("settings_sha256", Digest::of(&settings).to_b64u());
         tx.insert_events(vec![event]).await?;
         Ok(Outcome::Commit(found(tx, id).await?))
     }
