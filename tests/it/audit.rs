@@ -2,6 +2,7 @@
 
 mod commands;
 mod meanwhile;
+mod moved;
 mod restored;
 mod tampering;
 mod whole_life;

@@ -9,6 +9,7 @@
 //! Never follows a redirect and never looks at a name's spelling: only at where it leads. To refuse one more range, a
 //! line in the tables below and in the corpus of the tests.
 
+mod askers;
 mod resolver;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use reqwest::Url;
 
+pub(crate) use askers::Askers;
 pub use resolver::{AddressForbidden, GuardedResolver, Resolver, ResolverBusy, SystemResolver};
 
 /// The port of https.

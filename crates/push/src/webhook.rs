@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_core::clock::Clock;
+use countersign_proto::ids::TenantId;
 use ipnet::IpNet;
 use reqwest::{
     Client, Method, Request, Response, Url,
@@ -16,7 +17,7 @@ use reqwest::{
 };
 
 use crate::{
-    address::{AddressRule, GuardedResolver, Refusal, Resolver, SystemResolver},
+    address::{AddressRule, Askers, GuardedResolver, Refusal, Resolver, SystemResolver},
     settings::SettingsError,
     transport::{self, Fault, retry_after_millis},
 };
@@ -51,6 +52,8 @@ pub struct WebhookSettings {
 
 /// A message, ready to be sent. Not printable: all of it is the organisation's.
 pub struct WebhookMessage {
+    /// Whose: one organisation's slow names keep no other waiting.
+    pub tenant_id: TenantId,
     /// Where.
     pub url: String,
     /// `webhook-id`.
@@ -102,6 +105,7 @@ pub struct WebhookSender {
     rule: Arc<AddressRule>,
     /// `None`: this system has no certificates to trust.
     client: Option<Client>,
+    askers: Askers,
     clock: Arc<dyn Clock>,
 }
 
@@ -111,12 +115,15 @@ impl WebhookSender {
     /// # Errors
     /// [`SettingsError`]: the extra certificates are none.
     pub fn new(settings: WebhookSettings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
-        Self::with_resolver(settings, Arc::new(SystemResolver::default()), clock)
+        let askers = Askers::default();
+        let resolver = Arc::new(SystemResolver::shared(askers.clone()));
+        Self::with_resolver(settings, resolver, askers, clock)
     }
 
     fn with_resolver(
         settings: WebhookSettings,
         resolver: Arc<dyn Resolver>,
+        askers: Askers,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SettingsError> {
         let WebhookSettings { additional_ports, additional_networks, refused_networks, extra_ca_pem } = settings;
@@ -131,7 +138,7 @@ impl WebhookSender {
             .dns_resolver(GuardedResolver::new(resolver, Arc::clone(&rule)));
         // Without certificates nothing can be sent, and each attempt says so; the server runs all the same.
         let client = transport::build(builder, &certificates).ok();
-        Ok(Self { rule, client, clock })
+        Ok(Self { rule, client, askers, clock })
     }
 
     /// The URL as it will be asked for, if it may be, as far as it shows by itself. A name is judged at each connect.
@@ -148,7 +155,10 @@ impl WebhookSender {
     pub async fn send(&self, message: WebhookMessage, limit: Duration) -> WebhookReport {
         let Ok(url) = self.rule.check(&message.url) else { return WebhookReport::failed("address-forbidden") };
         let Some(client) = &self.client else { return WebhookReport::failed("no-certificates") };
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let tenant_id = message.tenant_id;
         let Some(request) = request(message, url) else { return WebhookReport::failed("bad-path") };
+        let _asker = self.askers.begin(&host, tenant_id);
         let answered = async {
             let response = client.execute(request).await.map_err(|error| Fault::of(&error))?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -232,11 +242,13 @@ mod tests {
 
     fn sender(address: &str) -> WebhookSender {
         let resolver = Arc::new(Leads(address.parse().unwrap()));
-        WebhookSender::with_resolver(WebhookSettings::default(), resolver, Arc::new(TestClock::default())).unwrap()
+        let clock = Arc::new(TestClock::default());
+        WebhookSender::with_resolver(WebhookSettings::default(), resolver, Askers::default(), clock).unwrap()
     }
 
     fn message(url: &str) -> WebhookMessage {
         WebhookMessage {
+            tenant_id: "01890a5d-ac96-774b-bcce-000000000001".parse().unwrap(),
             url: url.to_owned(),
             id: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
             timestamp: 1_800_000_000,

@@ -207,7 +207,7 @@ pub fn open_audit(
     store: &Arc<dyn Store>,
     keys: &Arc<ServerKeys>,
 ) -> Result<Arc<Audit>, StartError> {
-    let audit = Audit::new(Arc::clone(store), Arc::clone(keys), &settings.audit, &settings.retention);
+    let audit = Audit::new(Arc::clone(store), Arc::clone(keys), &settings.audit);
     audit.map(Arc::new).map_err(|_| StartError::KeyFile(KeyFileError::corrupt(&settings.key_file())))
 }
 

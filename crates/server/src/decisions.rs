@@ -166,7 +166,7 @@ impl Decisions {
 
     fn believe_text(&self, facts: &ChallengeFacts) -> Result<ChallengeClaims, Disbelief> {
         let signed: ChallengeClaims = self.keys.verify(&facts.jws).map_err(|_| "challenge_signature")?;
-        let ids = signed.iss == self.keys.issuer()
+        let ids = self.keys.is_issuer(&signed.iss)
             && signed.jti == facts.id.to_string()
             && signed.sub == facts.user.id.to_string()
             && signed.tenant.id == facts.tenant_id.to_string()

@@ -133,7 +133,8 @@ pub async fn prepare(app: &App, leased: &LeasedDelivery, now: Timestamp) -> Resu
     let body = serde_json::to_vec(&message).map_err(|_| Hindrance::Now("internal"))?;
     let (id, timestamp) = (leased.id.to_string(), now.as_seconds());
     let signature = sign(app, leased, (&id, timestamp, &body), now).map_err(|_| Hindrance::Now("internal"))?;
-    Ok(WebhookMessage { url: webhook.target.url.clone(), id, timestamp, signature, body })
+    let tenant_id = webhook.tenant_id;
+    Ok(WebhookMessage { tenant_id, url: webhook.target.url.clone(), id, timestamp, signature, body })
 }
 
 /// By the secret in use, and by those before it that sign still.

@@ -8,7 +8,10 @@ use countersign::{
     worker::{forget, reload},
 };
 use countersign_core::clock::Clock as _;
-use countersign_proto::vocabulary::DenyReason;
+use countersign_proto::{
+    audit::verify::{Fault, Report},
+    vocabulary::DenyReason,
+};
 use countersign_simulator::phone::{EnrollOptions, Replace};
 use countersign_tests::{ApiClient, TestApp, both};
 use serde_json::json;
@@ -83,6 +86,27 @@ async fn a_year_of_ordinary_life_is_no_finding() {
         forget::round(app.node().app(), &Retention { challenge_days: 90, enrollment_days: 90 }).await.unwrap();
         let (after, _, deleted) = is_in_order(app, &idp, "the end of retention").await;
         assert_eq!((after, deleted), (0, before));
+
+        // Whoever makes it longer afterwards has deleted no more and no less for that.
+        for days in [90, 30] {
+            app.clock.advance(DAY);
+            idp.patch("/v1/tenant", tenant(days)).await.ok(200);
+            change_phones_of(&idp, &format!("under {days} days")).await;
+            let (_, _, deleted) = is_in_order(app, &idp, &format!("a retention of {days} days")).await;
+            assert_eq!(deleted, before);
+        }
+        // What went before its time is named.
+        let unlawful = "DELETE FROM challenges WHERE status = 'approved'";
+        assert_eq!(app.database.tamper(unlawful).await, 2);
+        let missing =
+            |report: &Report| report.findings.iter().filter(|finding| finding.fault == Fault::EvidenceMissing).count();
+        let report = verify(&export(&idp, "?include=evidence").await, &[]);
+        assert_eq!((report.deleted, missing(&report)), (before, 2), "{:?}", report.findings);
+        assert_eq!(missing(&look_through(app, &[]).await), 2);
+        // Nobody but the log key says that it may be gone.
+        let note = "UPDATE forgotten SET note = replace(note, 'forgotten', 'forgotten ')";
+        assert!(app.database.tamper(note).await > 0);
+        assert_eq!(missing(&look_through(app, &[]).await) as u64, before + 2);
     })
     .await;
 }

@@ -1,10 +1,16 @@
 //! Who rewrites the database keeps messages from leaving at most: makes none, and sends none elsewhere.
 
-use countersign::telling::{self, Hindrance};
-use countersign_core::ports::webhooks::ClaimDeliveries;
+use countersign::{
+    telling::{self, Hindrance},
+    worker::forget,
+};
+use countersign_core::{
+    ports::webhooks::{ClaimDeliveries, Share},
+    webhook::DELIVERED_KEPT_SECONDS,
+};
 use countersign_simulator::stand_in::Behaviour;
 use countersign_tests::{
-    Db,
+    Db, TestApp,
     receiver::{Receiver, both_with_receiver},
     text,
 };
@@ -254,7 +260,7 @@ async fn who_is_erased_while_a_message_is_leased_is_not_told_of_and_nobody_is_al
         until_tried(app, &idp, &hook, "challenge.approved", 1).await;
         // Leased with an hour's patience: the server's own worker does not see it due until then.
         let (handlers, later) = (app.node().app(), app.node().app().now().plus_seconds(3_600));
-        let webhooks = vec![(hook.id.parse().unwrap(), 1)];
+        let webhooks = vec![Share { webhook_id: hook.id.parse().unwrap(), urgent: 1, usual: 0, all: 1 }];
         let claim = ClaimDeliveries { lease: handlers.new_id(later), now: later, lease_seconds: 25, webhooks };
         let leased = handlers.store.claim_webhook_deliveries(claim).await.unwrap().remove(0).unwrap();
         assert!(telling::prepare(handlers, &leased, later).await.is_ok(), "until then it could be told");
@@ -263,6 +269,83 @@ async fn who_is_erased_while_a_message_is_leased_is_not_told_of_and_nobody_is_al
         let hindrance = telling::prepare(handlers, &leased, later).await.err();
         assert_eq!(hindrance, Some(Hindrance::Ever("challenge-gone")));
         receiver.hooks.always(None);
+    })
+    .await;
+}
+
+/// What the live check says of webhooks.
+async fn doubts(app: &TestApp) -> Vec<String> {
+    crate::audit::seal(app).await;
+    let report = crate::audit::look_through(app, &[]).await;
+    let findings = report.findings.into_iter();
+    findings.map(|finding| format!("{}: {}", finding.fault.as_str(), finding.detail)).collect()
+}
+
+#[tokio::test]
+async fn a_webhook_or_a_message_that_was_rewritten_is_named_by_the_live_check() {
+    both_with_receiver(async |app, receiver| {
+        let admin = app.admin().await;
+        let hook = receiver.hook(&admin, "idp", &["user.*"]).await;
+        let left = receiver.hook(&admin, "left", &["user.created"]).await;
+        let (database, id) = (&app.database, app.database.id(&hook.id));
+        let former = database.texts(&format!("SELECT seal FROM webhooks WHERE id = {id}")).await.remove(0);
+        app.clock.advance(60);
+        admin.patch(&hook.path(), json!({"events": ["user.created", "device.*"]})).await.ok(200);
+        admin.delete(&left.path()).await;
+        app.clock.advance(60);
+        admin.enroll("ada").await;
+        until(app, &admin, &hook, "device.added", "delivered").await;
+        app.clock.advance(60);
+        assert_eq!(doubts(app).await, [] as [&str; 0]);
+
+        let row = format!("UPDATE webhooks SET $1 WHERE id = {id}");
+        let now = database.texts(&format!("SELECT seal FROM webhooks WHERE id = {id}")).await.remove(0);
+        let set = async |what: &str| assert_eq!(database.tamper(&row.replace("$1", what)).await, 1, "{what}");
+        let original = receiver.hooks.url("idp");
+        for (edit, undo, word) in [
+            (format!("url = '{}'", receiver.hooks.url("evil")), format!("url = '{original}'"), "sealed"),
+            // A row that this server sealed, before.
+            (
+                format!("events = ' user.* ', seal = '{former}'"),
+                format!("events = ' device.* user.created ', seal = '{now}'"),
+                "former",
+            ),
+            (
+                "status = 'disabled', disabled_reason = 'client'".to_owned(),
+                "status = 'enabled', disabled_reason = NULL".to_owned(),
+                "whether it is told",
+            ),
+        ] {
+            set(&edit).await;
+            let found = doubts(app).await;
+            assert!(found.len() == 1 && found[0].contains(&hook.id) && found[0].contains(word), "{edit}: {found:?}");
+            set(&undo).await;
+            assert_eq!(doubts(app).await, [] as [&str; 0], "{undo}");
+        }
+        // One message of two is removed; then the webhook with all it was to be told.
+        let gone = format!("DELETE FROM webhook_deliveries WHERE webhook_id = {id} AND kind = 'device.added'");
+        assert_eq!(database.tamper(&gone).await, 1);
+        let found = doubts(app).await;
+        assert!(found.len() == 1 && found[0].contains("1 are gone"), "{found:?}");
+        assert_eq!(database.tamper(&format!("DELETE FROM webhooks WHERE id = {id}")).await, 1);
+        let found = doubts(app).await;
+        assert!(found.len() == 1 && found[0].contains("it is gone"), "{found:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_were_kept_for_long_enough_are_not_missed() {
+    both_with_receiver(async |app, receiver| {
+        let admin = app.admin().await;
+        let hook = receiver.hook(&admin, "idp", &["user.created"]).await;
+        app.clock.advance(60);
+        admin.enroll("ada").await;
+        until(app, &admin, &hook, "user.created", "delivered").await;
+        app.clock.advance(DELIVERED_KEPT_SECONDS + 60);
+        forget::round(app.node().app(), &app.settings().retention).await.unwrap();
+        assert_eq!(app.database.number("SELECT count(*) FROM webhook_deliveries").await, 0);
+        assert_eq!(doubts(app).await, [] as [&str; 0]);
     })
     .await;
 }

@@ -44,4 +44,13 @@ pub trait Retention: Send + Sync {
     async fn forget_challenges(&self, command: Forget<ChallengeId>) -> Result<Forgotten<ChallengeId>, StoreError>;
     /// Deletes enrollments that have ended, however they did. The device of a completed one stays.
     async fn forget_enrollments(&self, command: Forget<EnrollmentId>) -> Result<Forgotten<EnrollmentId>, StoreError>;
+    /// The note that says until when challenges may have been deleted: an organisation's own, or (`None`) that of all.
+    async fn forgotten(&self, tenant_id: Option<TenantId>) -> Result<Option<String>, StoreError>;
+    /// Puts `note` in the place of `before`. Whether that was still there: else somebody has put another one.
+    async fn put_forgotten(
+        &self,
+        tenant_id: Option<TenantId>,
+        before: Option<String>,
+        note: String,
+    ) -> Result<bool, StoreError>;
 }

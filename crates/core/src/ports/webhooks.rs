@@ -140,7 +140,23 @@ pub struct ClaimDeliveries {
     /// How long the lease holds.
     pub lease_seconds: i64,
     /// Of which webhooks, and how many of each at most: one that is slow keeps no other waiting.
-    pub webhooks: Vec<(WebhookId, u32)>,
+    pub webhooks: Vec<Share>,
+}
+
+/// How many messages of a webhook may leave: first those that somebody waits for ([`is_urgent`]), then the rest, each
+/// sort the one that has been due for longest first.
+///
+/// [`is_urgent`]: crate::webhook::is_urgent
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Of which webhook.
+    pub webhook_id: WebhookId,
+    /// Of those that somebody waits for, at most.
+    pub urgent: u32,
+    /// Of the rest, at most.
+    pub usual: u32,
+    /// In all, at most.
+    pub all: u32,
 }
 
 /// A leased message with what its sender needs.
@@ -275,8 +291,12 @@ pub enum Health {
 pub struct DueWebhook {
     /// Which.
     pub id: WebhookId,
-    /// Whether it has been deleted: then its messages are to be dropped.
-    pub is_gone: bool,
+    /// Whose. `None`: it has been deleted, and its messages are to be dropped.
+    pub tenant_id: Option<TenantId>,
+    /// Whether there are any among them that somebody waits for.
+    pub has_urgent: bool,
+    /// Whether there are others.
+    pub has_usual: bool,
 }
 
 /// Webhooks.

@@ -11,10 +11,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use countersign_proto::ids::TenantId;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::watch;
 
-use super::AddressRule;
+use super::{AddressRule, Askers};
 use crate::destinations::lock;
 
 /// Turns a name into addresses.
@@ -29,21 +30,34 @@ pub trait Resolver: Send + Sync {
 
 /// Names that are looked up at once. Whoever chooses a name chooses how long its servers take to answer.
 const LOOKUPS: usize = 32;
+/// Of these, on behalf of one organisation.
+const LOOKUPS_OF_ONE: usize = 4;
 
-/// The system's resolver, for names that devices choose: at most 32 lookups at once, and no waiting for one.
+/// The system's resolver, for names that devices and organisations choose: at most 32 lookups at once, and no waiting
+/// for one.
 ///
 /// The system's lookup cannot be cancelled: it holds a thread until the name's servers answer or the system gives up,
 /// also when nobody waits for it any more. So it counts until it has really ended. Whoever asks for a name that is
 /// being looked up gets that answer: neither a burst to one service nor a slow name takes more than one lookup. Nothing
 /// is kept after it. Names that the operator chooses are not looked up here: a device's cannot keep them waiting.
+/// Where it is known who asks, each has its share: one whose names are slow keeps no other waiting.
 #[derive(Debug, Clone, Default)]
 pub struct SystemResolver {
     lookups: Arc<Mutex<HashMap<String, Lookup>>>,
+    /// `None`: nobody is told from anybody else.
+    askers: Option<Askers>,
 }
 
 /// `None`: not yet.
 type Answer = Option<Result<Vec<IpAddr>, io::ErrorKind>>;
-type Lookup = watch::Receiver<Answer>;
+
+/// A lookup under way.
+#[derive(Debug, Clone)]
+struct Lookup {
+    answer: watch::Receiver<Answer>,
+    /// In whose share it is.
+    payer: Option<TenantId>,
+}
 
 #[async_trait]
 impl Resolver for SystemResolver {
@@ -53,6 +67,11 @@ impl Resolver for SystemResolver {
 }
 
 impl SystemResolver {
+    /// One that looks a name up only for somebody who waits for it, in that one's share.
+    pub(crate) fn shared(askers: Askers) -> Self {
+        Self { askers: Some(askers), ..Self::default() }
+    }
+
     /// Asks by `look_up`, which blocks, unless that is being done or too many names are.
     async fn ask(
         &self,
@@ -60,7 +79,7 @@ impl SystemResolver {
         look_up: impl FnOnce(&str) -> io::Result<Vec<IpAddr>> + Send + 'static,
     ) -> io::Result<Vec<IpAddr>> {
         let mut lookup = self.lookup(name, look_up)?;
-        let answer = lookup.wait_for(Option::is_some).await.map_err(io::Error::other)?;
+        let answer = lookup.answer.wait_for(Option::is_some).await.map_err(io::Error::other)?;
         match answer.as_ref() {
             Some(Ok(found)) => Ok(found.clone()),
             Some(Err(kind)) => Err(io::Error::from(*kind)),
@@ -80,7 +99,17 @@ impl SystemResolver {
         if lookups.len() >= LOOKUPS {
             return Err(io::Error::other(ResolverBusy));
         }
-        let (answer, lookup) = watch::channel(None);
+        let has_room =
+            |payer: &TenantId| lookups.values().filter(|lookup| lookup.payer == Some(*payer)).count() < LOOKUPS_OF_ONE;
+        let payer = match &self.askers {
+            None => None,
+            Some(askers) => {
+                let payer = askers.of(name).into_iter().find(has_room);
+                Some(payer.ok_or_else(|| io::Error::other(ResolverBusy))?)
+            }
+        };
+        let (answer, receiver) = watch::channel(None);
+        let lookup = Lookup { answer: receiver, payer };
         lookups.insert(name.to_owned(), lookup.clone());
         let ended = Ended { lookups: Arc::clone(&self.lookups), name: name.to_owned() };
         tokio::task::spawn_blocking(move || {
@@ -189,6 +218,37 @@ mod tests {
         let (answer, ()) = tokio::join!(biased; shared, async { ends[0].send(()).unwrap() });
         assert_eq!(answer.unwrap(), Vec::<IpAddr>::new());
         assert!(resolver.ask("another", |_| Ok(Vec::new())).await.is_ok());
+    }
+
+    fn tenant(number: usize) -> TenantId {
+        format!("01890a5d-ac96-774b-bcce-{number:012x}").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_that_never_answer_use_up_the_share_of_their_own_organisation_only() {
+        let askers = Askers::default();
+        let resolver = SystemResolver::shared(askers.clone());
+        let mut ends = Vec::new();
+        let mut begin = async |name: String, number: usize| {
+            let (end, ended) = mpsc::sync_channel::<()>(1);
+            let hangs = move |_: &str| ended.recv().map(|()| Vec::new()).map_err(io::Error::other);
+            ends.push(end);
+            // Whoever sends gives up soon; its look-up goes on.
+            let _asker = askers.begin(&name, tenant(number));
+            tokio::time::timeout(Duration::from_millis(1), resolver.ask(&name, hangs)).await
+        };
+        for name in 0..LOOKUPS_OF_ONE {
+            assert!(begin(format!("slow-{name}.example"), 1).await.is_err(), "it is looked up");
+        }
+        let refused = begin("slow-another.example".to_owned(), 1).await.unwrap();
+        assert!(is_busy(&refused), "no more of its own");
+        let _others = askers.begin("well.example", tenant(2));
+        assert!(resolver.ask("well.example", |_| Ok(Vec::new())).await.is_ok(), "another's are looked up");
+        // A name that both of them want is looked up in the share of the one who has room.
+        let _both = [askers.begin("both.example", tenant(1)), askers.begin("both.example", tenant(2))];
+        assert!(resolver.ask("both.example", |_| Ok(Vec::new())).await.is_ok());
+        let nobodys = resolver.ask("nobodys.example", |_| Ok(Vec::new())).await;
+        assert!(is_busy(&nobodys), "for nobody nothing is looked up");
     }
 
     #[tokio::test]

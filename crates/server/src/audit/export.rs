@@ -18,11 +18,9 @@ use countersign_proto::{
 };
 
 use super::{Audit, AuditError, Head, csv, shown};
-use crate::config;
 
 /// Events in one portion: with their evidence at most some megabytes.
 const PORTION: u32 = 100;
-const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// An export may take its time, and what grows old meanwhile is deleted meanwhile.
 const DELETES_MEANWHILE_SECONDS: i64 = 60 * 60;
 
@@ -82,7 +80,7 @@ impl Export {
         if options.from == 0 || options.from > head.checkpoint.size {
             return Err(AuditError::BeyondEnd);
         }
-        Self::of(audit, tenant_id, options, &head, now).await
+        Self::of(audit, tenant_id, options, &head).await
     }
 
     /// Of what this head is over, believed or not.
@@ -91,15 +89,10 @@ impl Export {
         tenant_id: TenantId,
         options: Options,
         head: &Head,
-        now: Timestamp,
     ) -> Result<Self, AuditError> {
-        let details = audit.store.tenant_details(tenant_id).await?;
-        let own = details.and_then(|details| details.settings.retention.challenge_days);
-        let days = [Some(audit.retention.challenge_days), own].into_iter().flatten().filter(|days| *days > 0).min();
-        // No shorter than it can be set, whatever the row says. Whole seconds, as they are written.
-        let days = days.map(|days| days.max(config::Retention::LEAST_DAYS));
-        let kept_since = days
-            .map(|days| now.plus_seconds(DELETES_MEANWHILE_SECONDS - i64::from(days) * DAY_SECONDS).floor_to_second());
+        // By what was deleted, not by what is set now: that may be more, or less.
+        let forgotten_until = audit.forgotten_until(tenant_id).await?;
+        let kept_since = forgotten_until.map(|until| until.plus_seconds(DELETES_MEANWHILE_SECONDS));
         Ok(Self {
             audit: Arc::clone(audit),
             tenant_id,
@@ -191,6 +184,7 @@ impl Export {
             let rows = self.audit.store.kept_decisions(self.tenant_id, &ids).await?;
             kept.extend(rows.into_iter().map(|row| (row.id, row)));
         }
+        self.is_not_overtaken(&ids, &kept).await?;
         let mut entries = Vec::with_capacity(events.len());
         for record in events {
             let decided =
@@ -207,6 +201,23 @@ impl Export {
             entries.push((event, entry));
         }
         Ok(entries)
+    }
+
+    /// What is gone that should be kept by the first line may lawfully be gone all the same: somebody has made the
+    /// retention shorter since. Then this export cannot say so any more.
+    async fn is_not_overtaken(
+        &self,
+        ids: &[ChallengeId],
+        kept: &HashMap<ChallengeId, KeptDecision>,
+    ) -> Result<(), AuditError> {
+        let gone = ids.iter().filter(|id| !kept.contains_key(id)).map(|id| id.made_at());
+        let Some(oldest) = gone.filter(|at| self.kept_since.is_none_or(|since| *at >= since)).min() else {
+            return Ok(());
+        };
+        match self.audit.forgotten_until(self.tenant_id).await? {
+            Some(until) if oldest < until => Err(AuditError::Overtaken),
+            _ => Ok(()),
+        }
     }
 
     fn proof_of(

@@ -4,10 +4,16 @@
 //! Changes nothing but positions, and believes nothing: a head that is not signed is a finding, and the rest is looked
 //! through all the same. The log goes on while it runs: a row that is doubted is looked at again with what the log says
 //! by then, and only what is still doubted counts. That an event merely names the row explains nothing. To compare one
-//! more table: its rows in core's `ports/audit.rs`, what the log says of it in `follow`, its comparison here.
+//! more table: its rows in core's `ports/audit.rs`, what the log says of it in a `follow` and its comparison beside that
+//! (`rows.rs`: challenges and devices; `rules.rs`: what the organisation asks for; `callers.rs`: API clients;
+//! `people.rs`: users and invitations; `webhooks.rs`: addresses, and what they were to be told).
 
+mod callers;
 mod news;
+mod people;
 mod rows;
+mod rules;
+mod webhooks;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -41,6 +47,12 @@ const PORTION: u32 = 200;
 const MOMENT_SECONDS: i64 = 2;
 /// Looks at a row that is doubted: one that changed between the log and the look agrees at the next.
 const LOOKS: usize = 3;
+
+/// What an operator is told of a log that has no head: it may be too young, and it may have been beheaded.
+const NOTHING_SEALED: &str = "nothing is sealed. Of a server that was first started a moment ago: run `countersign audit \
+                              checkpoint` and verify again. Else the head of this log was removed: compare with the \
+                              checkpoints that you keep elsewhere";
+
 /// Looks through an organisation's database. `older` are checkpoints that were kept elsewhere.
 ///
 /// # Errors
@@ -52,7 +64,15 @@ pub async fn verify(
     older: &[String],
     now: Timestamp,
 ) -> Result<Report, AuditError> {
-    match look_through(audit, decisions, tenant_id, older, now).await {
+    let mut outcome = look_through(audit, decisions, tenant_id, older, now).await;
+    for _ in 1..LOOKS {
+        // Somebody has made the retention shorter while the log was read.
+        if !matches!(outcome, Err(AuditError::Overtaken)) {
+            break;
+        }
+        outcome = look_through(audit, decisions, tenant_id, older, now).await;
+    }
+    match outcome {
         // In what nothing else makes sense without: the head, a tile, a key.
         Err(AuditError::Store(StoreError::Corrupt { table, column, row })) => {
             let found = finding(Fault::Row, format!("{table} {row}: {column} cannot be read"));
@@ -75,13 +95,17 @@ async fn look_through(
         Ok(head) => head,
         Err(AuditError::Store(error)) => return Err(error.into()),
         Err(error) => {
-            findings.push(finding(Fault::Checkpoint, error.to_string()));
+            let detail = match error {
+                AuditError::BeyondEnd => NOTHING_SEALED.to_owned(),
+                error => error.to_string(),
+            };
+            findings.push(finding(Fault::Checkpoint, detail));
             let size = stored.map_or(0, |stored| stored.positioned.unsigned_abs());
             unsigned_head(audit.origin(tenant_id), size)
         }
     };
     let mut log = Log::default();
-    let mut verifier = read_log(audit, tenant_id, &head, older, now, &mut log, &mut findings).await?;
+    let mut verifier = read_log(audit, tenant_id, &head, older, &mut log, &mut findings).await?;
     if !head.note.is_empty()
         && let Ok(line) = to_line(&Footer { checkpoint: head.note.clone() })
     {
@@ -90,6 +114,9 @@ async fn look_through(
     let mut suspicions = Vec::new();
     log.compare_challenges(audit, decisions, tenant_id, now, &mut suspicions).await?;
     log.compare_devices(audit, tenant_id, &mut suspicions).await?;
+    for part in Part::ALL {
+        suspicions.extend(log.compare_part(audit, tenant_id, part, now).await?);
+    }
     let mut news = News::since(head.checkpoint.size);
     for _ in 0..LOOKS {
         news.follow(audit, tenant_id, &mut log, &mut findings).await?;
@@ -115,20 +142,41 @@ struct Suspicion {
     detail: String,
 }
 
-#[derive(Clone, Copy, Default)]
-struct About {
-    challenge: Option<ChallengeId>,
-    device: Option<DeviceId>,
+#[derive(Clone, Copy, PartialEq)]
+enum About {
+    Challenge(ChallengeId),
+    Device(DeviceId),
+    Part(Part),
+    /// What cannot be read does not say what it is about.
+    Unreadable,
+}
+
+/// What is looked at again as a whole.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Rules,
+    Callers,
+    People,
+    Webhooks,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Rules, Self::Callers, Self::People, Self::Webhooks];
 }
 
 impl Suspicion {
     fn of_challenge(id: ChallengeId, why: &str) -> Self {
-        Self { about: About { challenge: Some(id), device: None }, detail: format!("challenges {id}: {why}") }
+        Self { about: About::Challenge(id), detail: format!("challenges {id}: {why}") }
     }
 
     fn of_device(id: DeviceId, why: &str) -> Self {
-        Self { about: About { challenge: None, device: Some(id) }, detail: format!("devices {id}: {why}") }
+        Self { about: About::Device(id), detail: format!("devices {id}: {why}") }
     }
+}
+
+/// A particular of an event.
+fn word(event: &Event, name: &str) -> Option<String> {
+    event.data.get(name).and_then(|word| word.as_str()).map(str::to_owned)
 }
 
 /// What the log says of what there is.
@@ -140,6 +188,10 @@ struct Log {
     shown_flags: HashMap<ChallengeId, String>,
     devices: HashMap<DeviceId, Trace>,
     erased: HashSet<UserId>,
+    rules: rules::Rules,
+    callers: callers::Callers,
+    people: people::People,
+    webhooks: webhooks::Webhooks,
     tiles: Tiles,
     size: u64,
 }
@@ -204,12 +256,11 @@ async fn read_log(
     tenant_id: TenantId,
     head: &Head,
     older: &[String],
-    now: Timestamp,
     log: &mut Log,
     findings: &mut Vec<Finding>,
 ) -> Result<Verifier, AuditError> {
     let options = Options { format: Format::Jsonl, from: 1, has_evidence: true };
-    let mut export = Export::of(audit, tenant_id, options, head, now).await?;
+    let mut export = Export::of(audit, tenant_id, options, head).await?;
     let unreadable = || audit.distrust(tenant_id, "audit_event");
     let header = to_line(&export.header().await?).map_err(|_| unreadable())?;
     let mut verifier = match Verifier::begin(&header, None, older) {
@@ -252,7 +303,11 @@ async fn read_log(
 
 impl Log {
     fn follow(&mut self, event: &Event) {
-        let word = |name: &str| event.data.get(name).and_then(|word| word.as_str()).map(str::to_owned);
+        self.rules.follow(event);
+        self.callers.follow(event);
+        self.people.follow(event);
+        self.webhooks.follow(event);
+        let word = |name| word(event, name);
         if let Some(id) = event.challenge_id {
             let end = |status| {
                 let (at, device_id) = (event.created_at.floor_to_second(), event.device_id);

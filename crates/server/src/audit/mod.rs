@@ -1,7 +1,8 @@
 //! The audit on the server's side: seals the log (`seal.rs`), holds each head against those before it and keeps
 //! checkpoints off the machine (`kept.rs`, `folder.rs`), proves
-//! (`proofs.rs`), exports (`export.rs`, `csv.rs`, `turns.rs`), compares the live database with its log (`live.rs`), and notices that
-//! an older database was put back (`restored.rs`).
+//! (`proofs.rs`), exports (`export.rs`, `csv.rs`, `turns.rs`) and says what may be missing from that (`forgotten.rs`),
+//! compares the live database with its log (`live.rs`), and notices that an older database was put back
+//! (`restored.rs`).
 //!
 //! Whatever is read of the tree is believed only as far as a checkpoint leads that this server has signed. Two
 //! checkpoints of which neither continues the other are never signed knowingly: whoever finds the database behind what
@@ -10,6 +11,7 @@
 mod csv;
 pub mod export;
 mod folder;
+mod forgotten;
 mod kept;
 pub mod live;
 mod proofs;
@@ -56,6 +58,9 @@ pub enum AuditError {
     /// There is no such part of the log.
     #[error("beyond the end of the log")]
     BeyondEnd,
+    /// Evidence was deleted that the export's first line says is kept: the retention has been made shorter meanwhile.
+    #[error("what is kept has become less meanwhile: begin again")]
+    Overtaken,
 }
 
 /// A head that is believed.
@@ -75,7 +80,6 @@ pub struct Audit {
     /// The issuer without its scheme.
     host: String,
     folder: Option<PathBuf>,
-    retention: config::Retention,
     /// The newest head of each organisation that this process has seen.
     seen: Mutex<BTreeMap<TenantId, (u64, Hash)>>,
     /// Whether the whole folder was read into `seen`.
@@ -99,12 +103,7 @@ impl Audit {
     ///
     /// # Errors
     /// The library refuses the key: never with a key file of ours.
-    pub fn new(
-        store: Arc<dyn Store>,
-        keys: Arc<ServerKeys>,
-        settings: &config::Audit,
-        retention: &config::Retention,
-    ) -> Result<Self, NoteError> {
+    pub fn new(store: Arc<dyn Store>, keys: Arc<ServerKeys>, settings: &config::Audit) -> Result<Self, NoteError> {
         let key = LogKey::from_seed(&keys.seals().derive("audit log key"))?;
         let host = keys.issuer().split_once("://").map_or(keys.issuer(), |(_, host)| host).to_owned();
         let folder = Some(settings.checkpoint_folder.clone()).filter(|folder| !folder.as_os_str().is_empty());
@@ -114,7 +113,6 @@ impl Audit {
             key,
             host,
             folder,
-            retention: retention.clone(),
             seen: Mutex::default(),
             has_read_folder: AtomicBool::new(false),
             unwritten: Mutex::default(),

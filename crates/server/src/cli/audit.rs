@@ -77,6 +77,10 @@ pub struct VerifyArgs {
     /// Against what.
     #[command(flatten)]
     pub checks: Checks,
+    /// A public URL that this server had before: what it signed then is looked through as what it signs now. May be given
+    /// several times. (An export needs none.)
+    #[arg(long, value_name = "URL", conflicts_with = "file")]
+    pub formerly: Vec<String>,
     /// Only this organisation; all if absent. (An export is of one.)
     #[arg(long, value_name = "SLUG", conflicts_with = "file")]
     pub tenant: Option<String>,
@@ -107,7 +111,13 @@ pub async fn run(context: &Context, command: Command) -> Result<ExitCode, CliErr
     let desk = Desk::open(context).await?;
     let settings = &context.settings;
     let keys = ServerKeys::open(&settings.key_file(), false, &settings.issuer(), desk.now(), desk.entropy());
-    let keys = Arc::new(keys.map_err(StartError::from)?);
+    let keys = keys.map_err(StartError::from)?;
+    let keys = Arc::new(match &command {
+        Command::Verify(VerifyArgs { formerly, .. }) => {
+            keys.formerly(formerly.iter().map(|url| url.trim_end_matches('/').to_owned()).collect())
+        }
+        _ => keys,
+    });
     let audit = app::open_audit(settings, &desk.store, &keys)?;
     let outcome = match command {
         Command::Export(arguments) => export(context, &desk, &audit, &arguments).await,

@@ -23,6 +23,7 @@ pub mod layers;
 pub mod meta;
 pub mod openapi;
 pub mod operations;
+pub mod overtaken;
 pub mod paging;
 pub mod policy;
 pub mod problem;

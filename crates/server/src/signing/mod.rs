@@ -46,6 +46,8 @@ pub use self::{
 /// The server's keys.
 pub struct ServerKeys {
     issuer: String,
+    /// Issuers that this server was before: only for whoever looks through what was signed then.
+    formerly: Vec<String>,
     path: PathBuf,
     ring: RwLock<Arc<Ring>>,
     seals: Seals,
@@ -74,12 +76,25 @@ impl ServerKeys {
         let ring = Ring::of(&file).ok_or_else(|| KeyFileError::corrupt(path))?;
         Ok(Self {
             issuer: issuer.to_owned(),
+            formerly: Vec::new(),
             path: path.to_owned(),
             ring: RwLock::new(Arc::new(ring)),
             seals: Seals::new(file.mac_key()),
             memory: VerifiedSignatures::default(),
             vapid_key: file.vapid_key(),
         })
+    }
+
+    /// The same keys, for an auditor of a server that had other public URLs before: what it signed then is what it signed.
+    /// A server never has any: nobody signs in by an address that it has left.
+    #[must_use]
+    pub fn formerly(self, issuers: Vec<String>) -> Self {
+        Self { formerly: issuers, ..self }
+    }
+
+    /// Whether this server signs, or for an auditor has signed, under this name.
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        issuer == self.issuer || self.formerly.iter().any(|former| former == issuer)
     }
 
     /// Reads the file again; whether its signing keys have changed. Who keeps what was verified forgets it then.
@@ -189,7 +204,7 @@ impl ServerKeys {
             KeyRole::Device => Some(&claims.cnf.jwk),
             KeyRole::UserVerification => claims.uv_jwk.as_ref(),
         };
-        let is_theirs = claims.iss == self.issuer
+        let is_theirs = self.is_issuer(&claims.iss)
             && claims.aud == signer.device_id.to_string()
             && claims.sub == signer.user_id.to_string()
             && claims.tenant == signer.tenant_id.to_string()

@@ -3,7 +3,8 @@
 //!
 //! In small portions with a pause after each, so that sign-ins, which share the writer, hardly notice; by key, so that
 //! a portion costs the same however much there is. One node at a time does it. Never deletes events (the record of what
-//! happened), devices and their keys (a revoked key stays refused), or what still waits.
+//! happened), devices and their keys (a revoked key stays refused), or what still waits. That challenges may be gone is
+//! written down before the first of them is (`audit/forgotten.rs`).
 //! To add a kind: its method in core's `ports/retention.rs`, its line in `portion`.
 
 use std::sync::Arc;
@@ -83,7 +84,10 @@ async fn portion(app: &App, retention: &Retention, marks: &mut Marks) -> Result<
     let now = app.now();
     let mut has_more = app.store.forget_expired(now, PORTION).await? >= u64::from(PORTION);
     has_more |= app.store.forget_webhook_deliveries(now, PORTION).await? >= u64::from(PORTION);
-    if let Some(made_before) = end(now, retention.challenge_days) {
+    if let Some(made_before) = end(now, retention.challenge_days)
+        // First: nobody misses evidence of which this is written down.
+        && app.audit.may_forget(None, made_before).await?
+    {
         let command = Forget { tenant_id: None, made_before, after: marks.challenges, limit: PORTION };
         has_more |= goes_on(app.store.forget_challenges(command).await?, &mut marks.challenges);
     }
@@ -103,7 +107,9 @@ async fn of_tenants(app: &App, retention: &Retention, marks: &mut Marks, now: Ti
     for (tenant_id, settings) in &tenants {
         let TenantRetention { challenge_days, enrollment_days } = settings.retention;
         let portion = |made_before| (Some(*tenant_id), made_before);
-        if let Some((tenant_id, made_before)) = sooner(now, retention.challenge_days, challenge_days).map(portion) {
+        if let Some((tenant_id, made_before)) = sooner(now, retention.challenge_days, challenge_days).map(portion)
+            && app.audit.may_forget(tenant_id, made_before).await?
+        {
             let command = Forget { tenant_id, made_before, after: None, limit: PORTION };
             has_left |= app.store.forget_challenges(command).await?.count >= PORTION;
         }

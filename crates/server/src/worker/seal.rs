@@ -92,7 +92,7 @@ async fn portion(app: &App) -> Result<bool, StoreError> {
             // Either the database does not answer, and says so to this, too; or it is this one that cannot be sealed.
             Err(AuditError::Store(_)) => _ = app.store.unsealed_tenants(None, 1).await?,
             // Its alarm was raised; the others go on.
-            Err(AuditError::Distrusted(_) | AuditError::BeyondEnd) => {}
+            Err(AuditError::Distrusted(_) | AuditError::BeyondEnd | AuditError::Overtaken) => {}
             Err(AuditError::RolledBack) => return Ok(false),
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! Woken by the commit that queued a message on this node, and looks once a second by itself: what another node's crash
 //! left behind is sent after its lease. At least once: whoever dies between the send and the verdict lets it be sent
-//! again, under the same id. Who is served next, and how much of one address is in flight, is in `room`: whoever is slow,
-//! dead or a trap keeps nobody else waiting. No
-//! network call inside a transaction, and never a decision here: a sign-in does not depend on this.
+//! again, under the same id. Who is served next, and how much of one address and of one organisation is in flight, is in
+//! `room`: whoever is slow, dead or a trap keeps nobody else waiting, and no backlog a decision. No network call inside a
+//! transaction, and never a decision here: a sign-in does not depend on this.
 
 mod room;
 
@@ -14,15 +14,17 @@ use countersign_core::{
     actor::{Actor, Stamp},
     ports::{
         StoreError,
-        webhooks::{ClaimDeliveries, Content, DeliveryVerdict, DueWebhook, FinishDelivery, Health, LeasedDelivery},
+        webhooks::{
+            ClaimDeliveries, Content, DeliveryVerdict, DueWebhook, FinishDelivery, Health, LeasedDelivery, Share,
+        },
     },
     webhook::{Attempt, DisabledReason, FAILING_SECONDS, Failed, is_urgent, next_attempt, not_tried_until},
 };
-use countersign_proto::{ids::WebhookId, timestamp::Timestamp};
+use countersign_proto::timestamp::Timestamp;
 use countersign_push::{WEBHOOK_TIMEOUT, WebhookOutcome};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use self::room::{LISTED, Room};
+use self::room::{Flight, LISTED, Room, Turn};
 use crate::{
     alarm,
     http::state::App,
@@ -90,7 +92,7 @@ pub async fn round(app: &Arc<App>) -> Result<usize, StoreError> {
 #[derive(Default)]
 struct Flights {
     tasks: JoinSet<FinishDelivery>,
-    by_task: HashMap<Id, (WebhookId, Health)>,
+    by_task: HashMap<Id, Flight>,
     room: Room,
     landed: Vec<FinishDelivery>,
 }
@@ -100,11 +102,12 @@ impl Flights {
         self.tasks.is_empty()
     }
 
-    fn start(&mut self, app: &Arc<App>, leased: LeasedDelivery, health: Health) {
-        let id = leased.webhook.id;
+    fn start(&mut self, app: &Arc<App>, leased: LeasedDelivery, health: Health, turn: &mut Turn) {
+        let (webhook_id, tenant_id) = (leased.webhook.id, leased.webhook.tenant_id);
+        let flight = Flight { webhook_id, tenant_id, health, is_urgent: somebody_waits_for(&leased) };
         let task = self.tasks.spawn(deliver(Arc::clone(app), leased));
-        self.by_task.insert(task.id(), (id, health));
-        self.room.depart(id, health);
+        self.by_task.insert(task.id(), flight);
+        self.room.depart(turn, flight);
     }
 
     /// Waits until a message has landed; with none on its way for ever. May be dropped while it waits.
@@ -135,8 +138,8 @@ impl Flights {
                 error.id()
             }
         };
-        if let Some((id, health)) = self.by_task.remove(&task) {
-            self.room.land(id, health);
+        if let Some(flight) = self.by_task.remove(&task) {
+            self.room.land(flight);
         }
     }
 }
@@ -146,14 +149,14 @@ async fn fill(app: &Arc<App>, flights: &mut Flights) -> Result<usize, StoreError
     let mut started = 0;
     for health in [Health::Well, Health::Failing] {
         let mut turn = flights.room.begin(health);
-        while let Some(after) = flights.room.look(&turn) {
+        while let Some(after) = flights.room.look(&mut turn) {
             let due = app.store.due_webhooks(app.now(), health, after, LISTED).await?;
             drop_orphans(app, &due).await?;
             let wanted = flights.room.serve(&mut turn, &due);
             if !wanted.is_empty() {
                 let leased = claim(app, wanted).await?;
                 started += leased.len();
-                leased.into_iter().for_each(|leased| flights.start(app, leased, health));
+                leased.into_iter().for_each(|leased| flights.start(app, leased, health, &mut turn));
             }
         }
     }
@@ -161,13 +164,13 @@ async fn fill(app: &Arc<App>, flights: &mut Flights) -> Result<usize, StoreError
 }
 
 async fn drop_orphans(app: &App, due: &[DueWebhook]) -> Result<(), StoreError> {
-    for due in due.iter().filter(|due| due.is_gone) {
+    for due in due.iter().filter(|due| due.tenant_id.is_none()) {
         app.store.drop_webhook_deliveries(due.id, DROPPED).await?;
     }
     Ok(())
 }
 
-async fn claim(app: &App, webhooks: Vec<(WebhookId, u32)>) -> Result<Vec<LeasedDelivery>, StoreError> {
+async fn claim(app: &App, webhooks: Vec<Share>) -> Result<Vec<LeasedDelivery>, StoreError> {
     let now = app.now();
     let command = ClaimDeliveries { lease: app.new_id(now), now, lease_seconds: LEASE_SECONDS, webhooks };
     let mut leased = Vec::new();
@@ -261,14 +264,22 @@ fn verdict(app: &App, leased: &LeasedDelivery, tried: &Tried, at: Timestamp) -> 
         (_, Next::SameAgain) => return DeliveryVerdict::NotTried(not_tried_until(at, app.entropy.as_ref())),
         (WebhookOutcome::Failed { retry_after_millis, .. }, Next::Schedule) => retry_after_millis,
     };
-    let is_urgent = matches!(&leased.content, Content::Event { event, .. } if is_urgent(event.kind));
-    let failed = Failed { is_urgent, tries: leased.tries, queued_at: leased.queued_at, retry_after_millis };
+    let failed = Failed {
+        is_urgent: somebody_waits_for(leased),
+        tries: leased.tries,
+        queued_at: leased.queued_at,
+        retry_after_millis,
+    };
     let Some(next) = next_attempt(failed, at, app.entropy.as_ref()) else { return DeliveryVerdict::Failed };
     if is_put_off(leased, tried.status_code, retry_after_millis) {
         DeliveryVerdict::NotBefore(next)
     } else {
         DeliveryVerdict::RetryAt(next)
     }
+}
+
+fn somebody_waits_for(leased: &LeasedDelivery) -> bool {
+    matches!(&leased.content, Content::Event { event, .. } if is_urgent(event.kind))
 }
 
 /// Whether the address was well, or answered that it does not want this one now: it is not asked sooner because it takes

@@ -8,7 +8,7 @@ use countersign_core::ports::{
     StoreError,
     retention::{Forget, Forgotten, Retention},
 };
-use countersign_proto::ids::{ChallengeId, EnrollmentId, Id};
+use countersign_proto::ids::{ChallengeId, EnrollmentId, Id, TenantId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -124,6 +124,34 @@ fn outcome<K>(forgotten: &[Id<K>]) -> Outcome<Forgotten<Id<K>>> {
     }
 }
 
+/// See [`Retention::put_forgotten`].
+struct PutForgotten {
+    tenant_id: Option<TenantId>,
+    before: Option<String>,
+    note: String,
+}
+
+#[async_trait]
+impl Plain for PutForgotten {
+    type Reply = bool;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<bool>, Failure> {
+        let put = "-- put_forgotten
+            INSERT INTO forgotten (tenant_id, note) VALUES ($1, $2)
+            ON CONFLICT (tenant_id) DO UPDATE SET note = excluded.note WHERE forgotten.note = $3";
+        let put = query(put).bind(whose(self.tenant_id)).bind(&self.note).bind(&self.before);
+        Ok(match tx.execute(put).await? {
+            0 => Outcome::Rollback(false),
+            _ => Outcome::Commit(true),
+        })
+    }
+}
+
+/// Whose note it is: under the nil id that of all.
+fn whose(tenant_id: Option<TenantId>) -> Uuid {
+    tenant_id.map_or(Uuid::nil(), TenantId::as_uuid)
+}
+
 #[async_trait]
 impl Retention for Database {
     async fn forget_challenges(&self, command: Forget<ChallengeId>) -> Result<Forgotten<ChallengeId>, StoreError> {
@@ -132,5 +160,20 @@ impl Retention for Database {
 
     async fn forget_enrollments(&self, command: Forget<EnrollmentId>) -> Result<Forgotten<EnrollmentId>, StoreError> {
         self.write(command).await
+    }
+
+    async fn forgotten(&self, tenant_id: Option<TenantId>) -> Result<Option<String>, StoreError> {
+        let forgotten = query("-- forgotten\nSELECT tenant_id, note FROM forgotten WHERE tenant_id = $1");
+        let row = self.fetch_optional(forgotten.bind(whose(tenant_id))).await?;
+        row.map(|row| Columns::new("forgotten", &row).text("note")).transpose()
+    }
+
+    async fn put_forgotten(
+        &self,
+        tenant_id: Option<TenantId>,
+        before: Option<String>,
+        note: String,
+    ) -> Result<bool, StoreError> {
+        self.write(PutForgotten { tenant_id, before, note }).await
     }
 }

@@ -20,6 +20,7 @@ mod read;
 use async_trait::async_trait;
 use countersign_core::{
     actor::Stamp,
+    digest::Digest,
     event::{Event, EventKind, Subjects},
     ports::{
         PageRequest, StoreError,
@@ -93,6 +94,11 @@ fn event(stamp: &Stamp, kind: EventKind, id: WebhookId) -> Event {
     Event::new(stamp, kind, Subjects::default()).with("webhook_id", id.to_string())
 }
 
+/// Says in the log which row is the latest: the seal alone says only that it was one of ours.
+fn seal_digest(seal: &str) -> String {
+    Digest::of(seal).to_b64u()
+}
+
 #[async_trait]
 impl Plain for CreateWebhook {
     type Reply = CreateWebhookOutcome;
@@ -124,7 +130,8 @@ impl Plain for CreateWebhook {
             .bind(self.stamp.at.as_millis());
         tx.execute(insert).await?;
         // The first thing that it is told of, if it wants to be: that it is there.
-        tx.insert_events(vec![event(&self.stamp, EventKind::WebhookCreated, self.id)]).await?;
+        let event = event(&self.stamp, EventKind::WebhookCreated, self.id).with("seal_sha256", seal_digest(seal));
+        tx.insert_events(vec![event]).await?;
         Ok(Outcome::Commit(CreateWebhookOutcome::Created(WebhookRecord {
             id: self.id,
             tenant_id,
@@ -180,7 +187,7 @@ impl Plain for ChangeWebhook {
         if !is_changed {
             return Ok(Outcome::Rollback(ChangeWebhookOutcome::Conflict));
         }
-        let mut event = event(&self.stamp, self.kind, self.id);
+        let mut event = event(&self.stamp, self.kind, self.id).with("seal_sha256", seal_digest(seal));
         if !self.changed.is_empty() {
             event = event.with("changed", self.changed.clone());
         }

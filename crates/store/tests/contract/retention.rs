@@ -141,3 +141,23 @@ async fn an_organisation_forgets_its_own_before_others_do() {
         assert_eq!(world.database.number("SELECT count(*) FROM deliveries").await, 0);
     }
 }
+
+#[tokio::test]
+async fn of_two_that_put_a_note_of_what_is_forgotten_one_is_told_so() {
+    for world in World::each().await {
+        let other = world.tenant("other").await;
+        let put = async |of, before: Option<&str>, note: &str| {
+            world.store.put_forgotten(of, before.map(str::to_owned), note.to_owned()).await.unwrap()
+        };
+        let note = async |of| world.other.forgotten(of).await.unwrap();
+        let own = Some(world.tenant_id);
+        assert_eq!(note(own).await, None);
+        assert!(put(own, None, "first").await);
+        assert!(!put(own, None, "second").await, "somebody was faster");
+        assert!(!put(own, Some("another"), "second").await);
+        assert!(put(own, Some("first"), "second").await);
+        assert_eq!((note(own).await.as_deref(), note(Some(other)).await, note(None).await), (Some("second"), None, None));
+        assert!(put(None, None, "all").await);
+        assert_eq!((note(None).await.as_deref(), note(own).await.as_deref()), (Some("all"), Some("second")));
+    }
+}

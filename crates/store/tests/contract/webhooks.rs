@@ -10,7 +10,7 @@ use countersign_core::{
         webhooks::{
             ChallengeState, ChangeWebhook, ChangeWebhookOutcome, ClaimDeliveries, Content, CreateWebhook,
             CreateWebhookOutcome, DeliveryRecord, DeliveryVerdict, FinishDelivery, Health, LeasedDelivery,
-            ReplayDeliveries, WebhookRecord, WebhookTarget,
+            ReplayDeliveries, Share, WebhookRecord, WebhookTarget,
         },
     },
     wake::WakeKey,
@@ -73,7 +73,14 @@ impl World {
     }
 
     fn claim_messages(&self, webhooks: &[(WebhookId, u32)], now: Timestamp) -> ClaimDeliveries {
-        ClaimDeliveries { lease: self.id(), now, lease_seconds: LEASE_SECONDS, webhooks: webhooks.to_vec() }
+        let share = |(webhook_id, most): &(WebhookId, u32)| Share {
+            webhook_id: *webhook_id,
+            urgent: *most,
+            usual: *most,
+            all: *most,
+        };
+        let webhooks = webhooks.iter().map(share).collect();
+        ClaimDeliveries { lease: self.id(), now, lease_seconds: LEASE_SECONDS, webhooks }
     }
 
     async fn lease_messages(&self, webhook: &WebhookRecord, limit: u32, now: Timestamp) -> Vec<LeasedDelivery> {

@@ -1,4 +1,5 @@
-//! Rows against what the log says of them. To doubt one more thing: a line in `doubt_challenge` or `doubt_device`.
+//! Challenges and devices against what the log says of them. To doubt one more thing: a line in `doubt_challenge` or
+//! `doubt_device`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +21,7 @@ use countersign_proto::{
 };
 use uuid::Uuid;
 
-use super::{About, Audit, AuditError, Decisions, Log, PORTION, Suspicion};
+use super::{About, Audit, AuditError, Decisions, Log, PORTION, Part, Suspicion};
 use crate::decisions::Viewer;
 
 impl Log {
@@ -39,7 +40,7 @@ impl Log {
                 Ok(rows) => rows,
                 Err(StoreError::Corrupt { table, column, row }) => {
                     let detail = format!("{table} {row}: {column} cannot be read");
-                    suspicions.push(Suspicion { about: About::default(), detail });
+                    suspicions.push(Suspicion { about: About::Unreadable, detail });
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
@@ -65,10 +66,10 @@ impl Log {
         now: Timestamp,
         doubted: Vec<Suspicion>,
     ) -> Result<Vec<Suspicion>, AuditError> {
-        let mut still = Vec::new();
+        let (mut still, mut parts) = (Vec::new(), Vec::new());
         for suspicion in doubted {
             match suspicion.about {
-                About { challenge: Some(id), .. } => match audit.store.challenge(tenant_id, id).await {
+                About::Challenge(id) => match audit.store.challenge(tenant_id, id).await {
                     Ok(row) => {
                         let why = row.and_then(|row| self.doubt_challenge(decisions, &row, now));
                         still.extend(why.map(|why| Suspicion::of_challenge(id, &why)));
@@ -76,7 +77,7 @@ impl Log {
                     Err(StoreError::Corrupt { .. }) => still.push(suspicion),
                     Err(error) => return Err(error.into()),
                 },
-                About { device: Some(id), .. } => {
+                About::Device(id) => {
                     let before = Id::from_uuid(Uuid::from_u128(id.as_uuid().as_u128().saturating_sub(1)));
                     match audit.store.audited_devices(tenant_id, Some(before), 1).await {
                         Ok(mut rows) => {
@@ -90,10 +91,37 @@ impl Log {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                About { .. } => still.push(suspicion),
+                // Below, once for all that is doubted there.
+                About::Part(part) => parts.extend((!parts.contains(&part)).then_some(part)),
+                About::Unreadable => still.push(suspicion),
             }
         }
+        for part in parts {
+            still.extend(self.compare_part(audit, tenant_id, part, now).await?);
+        }
         Ok(still)
+    }
+
+    pub(super) async fn compare_part(
+        &self,
+        audit: &Audit,
+        tenant_id: TenantId,
+        part: Part,
+        now: Timestamp,
+    ) -> Result<Vec<Suspicion>, AuditError> {
+        let outcome = match part {
+            Part::Rules => self.rules.compare(audit, tenant_id).await,
+            Part::Callers => self.callers.compare(audit, tenant_id).await,
+            Part::People => self.people.compare(audit, tenant_id, &self.erased, now).await,
+            Part::Webhooks => self.webhooks.compare(audit, tenant_id, now).await,
+        };
+        let doubts = match outcome {
+            Err(AuditError::Store(StoreError::Corrupt { table, column, row })) => {
+                vec![format!("{table} {row}: {column} cannot be read")]
+            }
+            outcome => outcome?,
+        };
+        Ok(doubts.into_iter().map(|detail| Suspicion { about: About::Part(part), detail }).collect())
     }
 
     fn doubt_challenge(&self, decisions: &Decisions, row: &ChallengeRecord, now: Timestamp) -> Option<String> {
@@ -138,7 +166,7 @@ impl Log {
                 Ok(rows) => rows,
                 Err(StoreError::Corrupt { table, column, row }) => {
                     let detail = format!("{table} {row}: {column} cannot be read");
-                    suspicions.push(Suspicion { about: About::default(), detail });
+                    suspicions.push(Suspicion { about: About::Unreadable, detail });
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),

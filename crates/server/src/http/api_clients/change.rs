@@ -13,7 +13,7 @@ use countersign_core::{
 };
 use countersign_proto::{
     api::api_clients::{ApiClient, ChangeApiClient as Request},
-    problem::{FieldError, ProblemType},
+    problem::FieldError,
 };
 
 use super::{is_sealed, parse, seal, with_keys};
@@ -21,12 +21,10 @@ use crate::alarm;
 use crate::http::{
     access::ApiCaller,
     body::StrictJson,
+    overtaken::unless_overtaken,
     problem::{ApiError, ApiResult},
     state::App,
 };
-
-/// How often to begin again because somebody else has changed the client meanwhile.
-const TRIES: usize = 3;
 
 /// Changes what an API client is called, and what it may do, for the requests that come from then on.
 #[utoipa::path(patch, path = "/v1/api-clients/{id}", tag = "api-clients", params(("id" = String, Path)),
@@ -41,7 +39,7 @@ pub async fn handle(
 ) -> ApiResult<Json<ApiClient>> {
     let id = parse(&id)?;
     let wanted = check(&value)?;
-    for _ in 0..TRIES {
+    let changed = unless_overtaken(|| async {
         let client = app.store.api_client(caller.caller.tenant_id, id).await?;
         let before = client.filter(|client| client.revoked_at.is_none()).ok_or_else(ApiError::not_found)?;
         // What is kept of the row is sealed anew: never what somebody else wrote into it.
@@ -52,13 +50,13 @@ pub async fn handle(
         let mut after = wanted.clone().of(&before);
         after.seal = Some(seal(&app, &after));
         let command = ChangeApiClient { stamp: caller.stamp(&app, app.now()), before, after: after.clone() };
-        match app.store.change_api_client(command).await? {
-            ChangeApiClientOutcome::Changed => return Ok(Json(with_keys(&app, after).await?)),
+        Ok(match app.store.change_api_client(command).await? {
+            ChangeApiClientOutcome::Changed => Some(after),
             // Read again: what others have changed stays, unless this names it.
-            ChangeApiClientOutcome::Outdated => {}
-        }
-    }
-    Err(ApiError::new(ProblemType::Unavailable).retry_after(1))
+            ChangeApiClientOutcome::Outdated => None,
+        })
+    });
+    Ok(Json(with_keys(&app, changed.await?).await?))
 }
 
 /// What the request asks for, checked.

@@ -16,6 +16,7 @@ impl From<AuditError> for ApiError {
             AuditError::BeyondEnd => Self::invalid("", "is beyond the end of the log"),
             AuditError::Distrusted(what) => Self::internal(what),
             AuditError::RolledBack => Self::internal("the database is behind what was signed"),
+            AuditError::Overtaken => Self::internal("what is kept has become less meanwhile"),
         }
     }
 }

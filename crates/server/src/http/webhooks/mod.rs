@@ -27,13 +27,11 @@ use countersign_proto::{
 
 use super::{
     access::ApiCaller,
+    overtaken::unless_overtaken,
     problem::{ApiError, ApiResult},
     state::App,
 };
 use crate::{signing::WebhookKeys, telling};
-
-/// How often a change is begun again because somebody else was faster.
-const TRIES: usize = 5;
 
 fn parse(id: &str) -> ApiResult<WebhookId> {
     id.parse().map_err(|_| ApiError::not_found())
@@ -95,20 +93,20 @@ async fn change(
     id: WebhookId,
     make: impl Fn(&WebhookRecord) -> ApiResult<Option<ChangeWebhook>>,
 ) -> ApiResult<WebhookRecord> {
-    for _ in 0..TRIES {
+    unless_overtaken(|| async {
         let record = find(app, caller, id).await?;
         // What is kept of the row is sealed anew: never what somebody else wrote into it.
         if !telling::is_sealed(&app.keys, &record) {
             return Err(ApiError::internal("a webhook that this server did not seal"));
         }
-        let Some(command) = make(&record)? else { return Ok(record) };
+        let Some(command) = make(&record)? else { return Ok(Some(record)) };
         match app.store.change_webhook(command).await? {
-            ChangeWebhookOutcome::Changed(record) => return Ok(record),
-            ChangeWebhookOutcome::Conflict => {}
-            ChangeWebhookOutcome::NotFound => return Err(ApiError::not_found()),
+            ChangeWebhookOutcome::Changed(record) => Ok(Some(record)),
+            ChangeWebhookOutcome::Conflict => Ok(None),
+            ChangeWebhookOutcome::NotFound => Err(ApiError::not_found()),
         }
-    }
-    Err(ApiError::internal("a webhook changes all the time"))
+    })
+    .await
 }
 
 fn keys(app: &App, record: &WebhookRecord) -> ApiResult<WebhookKeys> {

@@ -14,10 +14,10 @@ use countersign_core::{
     },
 };
 use countersign_proto::ids::{ChallengeId, EventId, WebhookDeliveryId, WebhookId};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    super::{Columns, Outcome, Plain, Tx, dialect, query},
+    super::{Columns, Outcome, Plain, Row, Tx, dialect, query},
     read,
 };
 use crate::{
@@ -43,7 +43,7 @@ impl Statements {
                 WHERE webhook_id = $4 AND message_id IN (
                     SELECT webhook_deliveries.message_id FROM webhook_deliveries
                     WHERE webhook_deliveries.webhook_id = $4 AND webhook_deliveries.status = 'pending'
-                      AND webhook_deliveries.due_at <= $3
+                      AND webhook_deliveries.is_urgent = $6 AND webhook_deliveries.due_at <= $3
                     ORDER BY webhook_deliveries.due_at, webhook_deliveries.message_id LIMIT $5 {lock})
                   AND EXISTS (SELECT 1 FROM webhooks WHERE webhooks.id = $4 AND webhooks.status = 'enabled')
                 RETURNING webhook_id, message_id",
@@ -89,26 +89,19 @@ impl Plain for ClaimDeliveries {
     type Reply = Vec<Result<LeasedDelivery, StoreError>>;
 
     async fn run(&self, tx: &mut Tx<'_>) -> Result<Outcome<Self::Reply>, Failure> {
-        let statements = tx.statements();
-        let leased_until = self.now.plus_seconds(self.lease_seconds);
         let mut claimed = Vec::new();
-        for (webhook_id, limit) in &self.webhooks {
-            let claim = query(&statements.webhooks.claim.claim_webhook_deliveries)
-                .bind(self.lease.as_uuid())
-                .bind(leased_until.as_millis())
-                .bind(self.now.as_millis())
-                .bind(webhook_id.as_uuid())
-                .bind(i64::from(*limit));
-            for row in &tx.fetch_all(claim).await? {
-                let row = Columns::new("webhook_deliveries", row);
-                let (webhook_id, message_id): (WebhookId, WebhookDeliveryId) =
-                    (row.id("webhook_id")?, row.id("message_id")?);
-                claimed.push(json!({"r_webhook_id": rows::id(webhook_id), "r_message_id": rows::id(message_id)}));
+        for share in &self.webhooks {
+            let mut left = share.all;
+            for (is_urgent, most) in [(true, share.urgent), (false, share.usual)] {
+                let taken = claim(tx, self, share.webhook_id, (is_urgent, most.min(left))).await?;
+                left = left.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+                claimed.extend(taken);
             }
         }
         if claimed.is_empty() {
             return Ok(Outcome::Rollback(Vec::new()));
         }
+        let statements = tx.statements();
         let leased = query(&statements.webhooks.claim.leased_webhook_deliveries)
             .bind(rows::to_parameter(CLAIMED, claimed))
             .bind(self.lease.as_uuid());
@@ -129,6 +122,32 @@ impl Plain for ClaimDeliveries {
         // What a lost COMMIT has leased comes back with the leases' end.
         true
     }
+}
+
+/// Leases messages of one sort; returns their keys, as the statement takes them that reads them.
+async fn claim(
+    tx: &mut Tx<'_>,
+    command: &ClaimDeliveries,
+    webhook_id: WebhookId,
+    (is_urgent, limit): (bool, u32),
+) -> Result<Vec<Value>, Failure> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let statements = tx.statements();
+    let claim = query(&statements.webhooks.claim.claim_webhook_deliveries)
+        .bind(command.lease.as_uuid())
+        .bind(command.now.plus_seconds(command.lease_seconds).as_millis())
+        .bind(command.now.as_millis())
+        .bind(webhook_id.as_uuid())
+        .bind(i64::from(limit))
+        .bind(i64::from(is_urgent));
+    let key = |row: &Row| {
+        let row = Columns::new("webhook_deliveries", row);
+        let (webhook_id, message_id): (WebhookId, WebhookDeliveryId) = (row.id("webhook_id")?, row.id("message_id")?);
+        Ok(json!({"r_webhook_id": rows::id(webhook_id), "r_message_id": rows::id(message_id)}))
+    };
+    Ok(tx.fetch_all(claim).await?.iter().map(key).collect::<Result<_, StoreError>>()?)
 }
 
 /// The first of each webhook before the second of any.

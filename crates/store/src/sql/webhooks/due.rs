@@ -32,6 +32,16 @@ fn waiting(after: &str) -> String {
     )
 }
 
+/// 1 if the webhook has a message of this sort that is due, else 0.
+fn has_due(is_urgent: u8) -> String {
+    format!(
+        "CAST(CASE WHEN (SELECT webhook_deliveries.due_at FROM webhook_deliveries
+                    WHERE webhook_deliveries.webhook_id = waiting.webhook_id
+                      AND webhook_deliveries.status = 'pending' AND webhook_deliveries.is_urgent = {is_urgent}
+                    ORDER BY webhook_deliveries.due_at LIMIT 1) <= $1 THEN 1 ELSE 0 END AS BIGINT)"
+    )
+}
+
 /// See the module.
 pub(super) struct Statements {
     due_webhooks: Statement,
@@ -45,16 +55,17 @@ impl Statements {
             due_webhooks: Statement::new(format!(
                 "-- due_webhooks
                 {waiting}
-                SELECT waiting.webhook_id AS webhook_id, webhooks.id AS found_id
-                FROM waiting LEFT JOIN webhooks ON webhooks.id = waiting.webhook_id
-                WHERE waiting.webhook_id IS NOT NULL AND (webhooks.id IS NULL OR webhooks.status = 'enabled')
-                  AND CASE WHEN webhooks.failing_since <= $4 THEN 1 ELSE 0 END = $5
-                  AND (SELECT webhook_deliveries.due_at FROM webhook_deliveries
-                       WHERE webhook_deliveries.webhook_id = waiting.webhook_id
-                         AND webhook_deliveries.status = 'pending'
-                       ORDER BY webhook_deliveries.due_at LIMIT 1) <= $1
+                SELECT webhook_id, tenant_id, has_urgent, has_usual FROM (
+                    SELECT waiting.webhook_id AS webhook_id, webhooks.tenant_id AS tenant_id,
+                        {urgent} AS has_urgent, {usual} AS has_usual
+                    FROM waiting LEFT JOIN webhooks ON webhooks.id = waiting.webhook_id
+                    WHERE waiting.webhook_id IS NOT NULL AND (webhooks.id IS NULL OR webhooks.status = 'enabled')
+                      AND CASE WHEN webhooks.failing_since <= $4 THEN 1 ELSE 0 END = $5) AS due
+                WHERE has_urgent = 1 OR has_usual = 1
                 LIMIT $3",
                 waiting = waiting("$2"),
+                urgent = has_due(1),
+                usual = has_due(0),
             )),
             oldest_due: Statement::new(format!(
                 "-- oldest_due_webhook_delivery
@@ -86,8 +97,12 @@ pub(super) async fn webhooks(
     let mut webhooks = Vec::new();
     for row in &database.fetch_all(due).await? {
         let row = Columns::new("webhook_deliveries", row);
-        let found: Option<WebhookId> = row.optional_id("found_id")?;
-        webhooks.push(DueWebhook { id: row.id("webhook_id")?, is_gone: found.is_none() });
+        webhooks.push(DueWebhook {
+            id: row.id("webhook_id")?,
+            tenant_id: row.optional_id("tenant_id")?,
+            has_urgent: row.flag("has_urgent")?,
+            has_usual: row.flag("has_usual")?,
+        });
     }
     Ok(webhooks)
 }

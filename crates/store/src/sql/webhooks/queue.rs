@@ -7,7 +7,7 @@
 use countersign_core::{
     event::Event,
     wake::WakeKey,
-    webhook::{WAITING_KEPT_SECONDS, group},
+    webhook::{WAITING_KEPT_SECONDS, group, is_urgent},
 };
 use serde_json::json;
 
@@ -26,6 +26,7 @@ const EVENTS: &rows::Columns = &[
     ("r_group", Type::Text),
     ("r_at", Type::Integer),
     ("r_kept_until", Type::Integer),
+    ("r_is_urgent", Type::Integer),
 ];
 
 /// See the module.
@@ -40,8 +41,8 @@ impl Statements {
             queue_webhook_deliveries: Statement::new(format!(
                 "-- queue_webhook_deliveries
                 INSERT INTO webhook_deliveries (webhook_id, message_id, tenant_id, kind, status, due_at, queued_at,
-                    tries, attempts, kept_until)
-                SELECT webhooks.id, r_id, r_tenant_id, r_kind, 'pending', r_at, r_at, 0, '[]', r_kept_until
+                    tries, attempts, kept_until, is_urgent)
+                SELECT webhooks.id, r_id, r_tenant_id, r_kind, 'pending', r_at, r_at, 0, '[]', r_kept_until, r_is_urgent
                 FROM {events} CROSS JOIN webhooks
                 WHERE webhooks.tenant_id = r_tenant_id AND webhooks.status = 'enabled'
                   AND (webhooks.events = ' * ' OR replace(webhooks.events, r_word, '') <> webhooks.events
@@ -64,6 +65,7 @@ pub(in super::super) fn parameter(events: &[Event]) -> String {
             "r_group": format!(" {} ", group(event.kind)),
             "r_at": rows::time(event.at),
             "r_kept_until": rows::time(event.at.plus_seconds(WAITING_KEPT_SECONDS)),
+            "r_is_urgent": i64::from(is_urgent(event.kind)),
         })
     };
     rows::to_parameter(EVENTS, events.iter().map(row).collect())

@@ -241,6 +241,11 @@ const TABLES: &[Table] = &[
         ],
     },
     Table {
+        name: "forgotten",
+        rows: 4_000,
+        columns: &[("tenant_id", Id("n")), ("note", LONG)],
+    },
+    Table {
         name: "audit_tiles",
         rows: 30_000,
         columns: &[
@@ -297,6 +302,7 @@ const TABLES: &[Table] = &[
             ("tries", As("1")),
             ("attempts", As("'[]'")),
             ("kept_until", TIME),
+            ("is_urgent", As("n / 200 % 2")),
         ],
     },
 ];

@@ -90,7 +90,7 @@ async fn each_webhook_gets_its_share_however_much_another_has_waiting() {
         // The first one is told of the second one's phone, too.
         let due_webhooks = |now, after, limit| world.store.due_webhooks(now, Health::Well, after, limit);
         let due = due_webhooks(NOW, None, 10).await.unwrap();
-        let due_now = |id| DueWebhook { id, is_gone: false };
+        let due_now = |id| DueWebhook { id, tenant_id: Some(world.tenant_id), has_urgent: false, has_usual: true };
         let mut ids = [busy.id, quiet.id];
         ids.sort_by_key(|id| id.as_uuid());
         assert_eq!(due, ids.map(due_now));
@@ -104,6 +104,42 @@ async fn each_webhook_gets_its_share_however_much_another_has_waiting() {
         let of = |webhook: &WebhookRecord| leased.iter().filter(|leased| leased.webhook.id == webhook.id).count();
         assert_eq!((of(&busy), of(&quiet)), (4, 1));
         assert!(leased[..2].iter().any(|leased| leased.webhook.id == quiet.id), "and has its turn");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_is_leased_before_a_backlog_and_each_sort_has_its_share() {
+    for world in World::each().await {
+        let phone = world.phone("ada").await;
+        let webhook = world.webhook(&["*"]).await;
+        for number in 0..10 {
+            world.phone(&format!("user-{number}")).await;
+        }
+        for _ in 0..5 {
+            let id = world.challenge(&[&phone]).await;
+            world.store.close_challenge(world.cancel(phone.user.id, id)).await.unwrap();
+        }
+        // The decisions are the newest of all.
+        let lease = async |urgent, usual, all| {
+            let share = Share { webhook_id: webhook.id, urgent, usual, all };
+            let claim = ClaimDeliveries { webhooks: vec![share], ..world.claim_messages(&[], NOW) };
+            let leased = readable(world.store.claim_webhook_deliveries(claim).await);
+            let is_decision = |leased: &&LeasedDelivery| match &leased.content {
+                Content::Event { event, .. } => event.kind == EventKind::ChallengeCancelled,
+                _ => false,
+            };
+            (leased.iter().filter(is_decision).count(), leased.len())
+        };
+        let due = async || {
+            let due = world.store.due_webhooks(NOW, Health::Well, None, 10).await.unwrap().remove(0);
+            (due.has_urgent, due.has_usual)
+        };
+        assert_eq!(due().await, (true, true));
+        assert_eq!(lease(3, 3, 4).await, (3, 4), "one is of the rest");
+        assert_eq!(lease(0, 1, 1).await, (0, 1));
+        assert_eq!(lease(3, 3, 4).await, (2, 4), "no more of them wait: the rest takes their places");
+        assert_eq!(lease(1, 3, 4).await, (0, 3), "one place is kept for what somebody will wait for");
+        assert_eq!(due().await, (false, true));
     }
 }
 
@@ -353,7 +389,7 @@ async fn messages_to_a_deleted_webhook_are_dropped_and_no_others() {
         let deleted = with_messages(&world, 3).await;
         world.store.delete_webhook(world.stamp(world.client), deleted.id).await.unwrap();
         let due = world.store.due_webhooks(NOW, Health::Well, None, 10).await.unwrap();
-        assert!(due.contains(&DueWebhook { id: deleted.id, is_gone: true }));
+        assert!(due.contains(&DueWebhook { id: deleted.id, tenant_id: None, has_urgent: false, has_usual: true }));
         assert_eq!(world.lease_messages(&deleted, 4, NOW).await, []);
         assert_eq!(world.store.drop_webhook_deliveries(deleted.id, 2).await, Ok(2));
         assert_eq!(world.other.drop_webhook_deliveries(deleted.id, 2).await, Ok(1));
