@@ -156,7 +156,10 @@ async fn of_two_that_put_a_note_of_what_is_forgotten_one_is_told_so() {
         assert!(!put(own, None, "second").await, "somebody was faster");
         assert!(!put(own, Some("another"), "second").await);
         assert!(put(own, Some("first"), "second").await);
-        assert_eq!((note(own).await.as_deref(), note(Some(other)).await, note(None).await), (Some("second"), None, None));
+        assert_eq!(
+            (note(own).await.as_deref(), note(Some(other)).await, note(None).await),
+            (Some("second"), None, None)
+        );
         assert!(put(None, None, "all").await);
         assert_eq!((note(None).await.as_deref(), note(own).await.as_deref()), (Some("all"), Some("second")));
     }

@@ -240,11 +240,7 @@ const TABLES: &[Table] = &[
             ("checkpoint", LONG),
         ],
     },
-    Table {
-        name: "forgotten",
-        rows: 4_000,
-        columns: &[("tenant_id", Id("n")), ("note", LONG)],
-    },
+    Table { name: "forgotten", rows: 4_000, columns: &[("tenant_id", Id("n")), ("note", LONG)] },
     Table {
         name: "audit_tiles",
         rows: 30_000,
