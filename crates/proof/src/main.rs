@@ -8,8 +8,14 @@
 //! To add an attack: a file in `attacks/` with its `Args` and its `run`, a variant of [`Command`], its line in
 //! `dispatch`, its line in scripts/proof.sh, its section in docs/proof.md.
 
+mod attacks;
+mod check;
 mod dice;
+mod flows;
+mod history;
+mod http;
 mod report;
+mod rig;
 mod system;
 
 use std::{
@@ -33,7 +39,12 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Kill the server at random instants under load.
+    Kill(attacks::kill::Args),
+    /// Let several ask for the same thing at once, through several processes.
+    Races(attacks::races::Args),
+}
 
 /// Why an attack has no result, which is not the same as one that found nothing.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +75,10 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(command: Command) -> Result<Report, ProofError> {
-    match command {}
+    match command {
+        Command::Kill(arguments) => attacks::kill::run(arguments).await,
+        Command::Races(arguments) => attacks::races::run(arguments).await,
+    }
 }
 
 #[cfg(test)]

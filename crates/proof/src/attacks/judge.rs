@@ -1,0 +1,108 @@
+//! How every attack ends: the log is read and verified, by one verifier or two, each object is read once more, and the
+//! whole history is judged.
+//!
+//! To add something that must hold after every attack: a file in `check/`; what needs more than history and facts, here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{
+    ProofError,
+    check::{self, Facts},
+    flows::World,
+    history::{Call, End, Op},
+    http::Caller,
+    report::Report,
+    rig::Rig,
+};
+
+/// Who verifies beside the server's own verifier.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JudgeArgs {
+    /// A second verifier: a Python with the packages of tests/interop.
+    #[arg(long, requires = "verifier", value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// The second verifier's script: tests/interop/audit_verify.py.
+    #[arg(long, requires = "python", value_name = "FILE")]
+    verifier: Option<PathBuf>,
+}
+
+impl JudgeArgs {
+    pub(crate) fn has_second_verifier(&self) -> bool {
+        self.verifier.is_some()
+    }
+}
+
+/// The log with all evidence, as JSONL.
+pub(crate) async fn export(idp: &Caller) -> Result<String, ProofError> {
+    idp.read("/v1/audit/export?include=evidence").await
+}
+
+/// Judges all that has happened since the last time.
+pub(crate) async fn judge(
+    args: &JudgeArgs,
+    rig: &Rig,
+    world: &World,
+    told: Option<BTreeSet<String>>,
+    report: &mut Report,
+) -> Result<(), ProofError> {
+    let export = export(&world.idp).await?;
+    let calls = world.history.take();
+    let facts = Facts::gather(&calls, &export, told, &world.idp).await?;
+    for (name, count) in tally(&calls) {
+        report.count(&name, count);
+    }
+    report.count("events", u64::try_from(facts.events.len()).unwrap_or(u64::MAX));
+    report.absorb(check::all(&calls, &facts));
+    verify(args, rig, &export, report).await
+}
+
+/// How many calls came to what.
+fn tally(calls: &[Call]) -> BTreeMap<String, u64> {
+    let mut tally = BTreeMap::new();
+    for call in calls {
+        let end = match &call.end {
+            End::Ok { .. } => "answered",
+            End::Refused { .. } => "refused",
+            End::NotAsked => "not connected",
+            End::Unknown { .. } => "unknown",
+            End::Wrong { .. } => "wrong",
+        };
+        *tally.entry(format!("calls {end}")).or_insert(0) += 1;
+        if call.said("status") == Some("approved") && call.op == Op::Approve {
+            *tally.entry("approvals acknowledged".to_owned()).or_insert(0) += 1;
+        }
+    }
+    tally
+}
+
+/// Each decision's evidence, and the whole log.
+async fn verify(args: &JudgeArgs, rig: &Rig, export: &str, report: &mut Report) -> Result<(), ProofError> {
+    let file = rig.file("audit.jsonl");
+    std::fs::write(&file, export)?;
+    let (file, shown) = (file.display().to_string(), rig.command(&["audit", "show"]).await?);
+    let key = shown.get("verifier_key").and_then(Value::as_str).unwrap_or_default();
+    let (code, said) = rig.try_command(&["--json", "audit", "verify", &file, "--vkey", key]).await?;
+    if code != Some(0) {
+        report.violated(format!("the audit does not verify: {said}"));
+    }
+    let (code, said) = rig.try_command(&["--json", "audit", "verify"]).await?;
+    if code != Some(0) {
+        report.violated(format!("the database does not verify: {said}"));
+    }
+    if let (Some(python), Some(verifier)) = (&args.python, &args.verifier) {
+        let output =
+            Command::new(python).arg(verifier).args([&file, "--vkey", key]).kill_on_drop(true).output().await?;
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if said.get("good") != Some(&Value::Bool(true)) {
+            report.violated(format!("the second verifier does not agree: {said}"));
+        }
+        report.count("decisions verified twice", said.get("verified").and_then(Value::as_u64).unwrap_or(0));
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What people, phones, identity providers and admins do all day, one flow each: enroll, sign in, and now and then lose
+//! the phone. Whatever is not certain is asked again with the same key or the same bytes, as the protocol tells a client
+//! to do, until it is: so that the checks know what must be true.
+//!
+//! Never judges: what the server says is recorded, the checks judge ([`crate::check`]). To add something that people do: a
+//! method of [`Flow`] in a file here, its line in `turn`.
+
+mod enroll;
+mod revoke;
+mod sign_in;
+mod world;
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_proto::ids::DeviceId;
+use countersign_simulator::phone::{Phone, PhoneError, Server, Surroundings};
+use futures_util::future::join_all;
+
+pub(crate) use self::world::World;
+use crate::{
+    dice::{Dice, SharedDice},
+    history::End,
+    http::{Caller, Http},
+    system::{self, Stopwatch},
+};
+
+/// For so long something is asked again until it is certain.
+const CERTAINTY: Duration = Duration::from_secs(120);
+
+/// One flow: one person at a time.
+pub(crate) struct Flow {
+    world: Arc<World>,
+    number: u32,
+    dice: Dice,
+    surroundings: Surroundings,
+    /// How many of each it has made: names are never used twice.
+    made: u64,
+    person: Option<Person>,
+}
+
+/// Somebody with a phone.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) external_id: String,
+    pub(crate) phone: Phone,
+}
+
+impl Person {
+    pub(crate) fn device(&self) -> DeviceId {
+        self.phone.id()
+    }
+}
+
+/// Why a flow's turn came to nothing: none of them is a violation, the checks find those.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It was refused; somebody else begins anew.
+    Refused,
+    /// It is not certain what became of it, however often it was asked.
+    Uncertain,
+}
+
+/// Runs so many flows until the world is over; how many turns were never certain.
+pub(crate) async fn run(world: &Arc<World>, count: u32, dice: &Dice) -> u64 {
+    let flows = (0..count).map(async |number| {
+        let mut flow = Flow::new(Arc::clone(world), number, dice.part(u64::from(number)));
+        flow.run().await
+    });
+    join_all(flows).await.into_iter().sum()
+}
+
+impl Flow {
+    pub(crate) fn new(world: Arc<World>, number: u32, dice: Dice) -> Self {
+        let random = SharedDice::new(dice.part(u64::MAX));
+        let surroundings = Surroundings::new(system::now, move |buffer: &mut [u8]| random.fill(buffer));
+        Self { world, number, dice, surroundings, made: 0, person: None }
+    }
+
+    async fn run(&mut self) -> u64 {
+        let mut uncertain = 0;
+        while !self.world.is_over() {
+            match self.turn().await {
+                Ok(()) => {}
+                Err(Turn::Refused) => self.person = None,
+                Err(Turn::Uncertain) => {
+                    uncertain += 1;
+                    self.person = None;
+                }
+            }
+        }
+        uncertain
+    }
+
+    async fn turn(&mut self) -> Result<(), Turn> {
+        let Some(person) = self.person.clone() else {
+            self.person = Some(self.enroll().await?);
+            return Ok(());
+        };
+        match self.dice.below(100) {
+            0..8 => {
+                self.person = None;
+                self.lose_the_phone(&person).await
+            }
+            8..16 => self.cancel(&person).await,
+            16..24 => self.mistype(&person).await,
+            24..30 => self.answer_late(&person).await,
+            _ => {
+                let is_yes = self.dice.percent(75);
+                self.sign_in(&person, is_yes).await
+            }
+        }
+    }
+
+    /// Somebody with a phone, the same one as long as the phone lasts.
+    pub(crate) async fn somebody(&mut self) -> Result<Person, Turn> {
+        if self.person.is_none() {
+            self.person = Some(self.enroll().await?);
+        }
+        self.person.clone().ok_or(Turn::Refused)
+    }
+
+    /// A word that nobody else has.
+    pub(crate) fn fresh(&mut self, prefix: &str) -> String {
+        self.made += 1;
+        format!("{prefix}-{}-{}", self.number, self.made)
+    }
+
+    pub(crate) fn http(&self) -> Http {
+        self.world.idp.http.clone()
+    }
+
+    pub(crate) fn idp(&self) -> &Caller {
+        &self.world.idp
+    }
+
+    pub(crate) fn server(&self) -> Server {
+        self.world.server.clone()
+    }
+
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        self.surroundings.clone()
+    }
+}
+
+/// Asks until it is certain.
+pub(crate) async fn certain(mut ask: impl AsyncFnMut() -> End) -> Result<End, Turn> {
+    let asked = Stopwatch::start();
+    loop {
+        let end = ask().await;
+        if !end.is_open() {
+            return Ok(end);
+        }
+        if asked.elapsed() > CERTAINTY {
+            return Err(Turn::Uncertain);
+        }
+        system::pause(Duration::from_millis(10)).await;
+    }
+}
+
+/// The same for what the phone does by itself (reading the server's keys, the repeated registration).
+pub(crate) async fn certain_phone<T>(mut ask: impl AsyncFnMut() -> Result<T, PhoneError>) -> Result<T, Turn> {
+    let asked = Stopwatch::start();
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(PhoneError::Problem(problem)) if problem.status != 503 => return Err(Turn::Refused),
+            Err(PhoneError::Refused(_)) => return Err(Turn::Refused),
+            Err(_) if asked.elapsed() > CERTAINTY => return Err(Turn::Uncertain),
+            Err(_) => system::pause(Duration::from_millis(10)).await,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A phone is lost: revoked while it answers, and asked again afterwards.
+
+use countersign_simulator::phone::Answer;
+use reqwest::Method;
+
+use super::{Flow, Person, Turn, certain};
+use crate::history::{Asked, Op};
+
+/// Sign-ins that wait when the phone is lost.
+const WAITING: usize = 3;
+
+impl Flow {
+    /// An admin revokes the phone while its finder answers what waits; whatever begins after the reply must be refused.
+    pub(crate) async fn lose_the_phone(&mut self, person: &Person) -> Result<(), Turn> {
+        let mut waiting = Vec::new();
+        for _ in 0..WAITING {
+            let asking = self.ask(person, 300).await?;
+            let challenge = self.pull(person, &asking).await?;
+            waiting.push((asking, challenge));
+        }
+        let device = person.device().to_string();
+        let asked = Asked::new(self.number, Op::RevokeDevice, &device).device(&device);
+        let (admin, path) = (self.world.idp.clone(), format!("/v1/devices/{device}"));
+        let revoke = certain(async || admin.call(asked.clone(), Method::DELETE, &path, None).await);
+        let answer = async {
+            for (asking, challenge) in &waiting {
+                self.answer(person, challenge, &Answer::approve(Some(&asking.number)), "lost").await?;
+            }
+            Ok::<_, Turn>(())
+        };
+        let (revoked, answered) = tokio::join!(revoke, answer);
+        (revoked?, answered?);
+        for (asking, challenge) in &waiting {
+            self.answer(person, challenge, &Answer::approve(Some(&asking.number)), "lost").await?;
+            self.read(&asking.id).await?;
+        }
+        // Its pulls are refused as well: whatever comes is recorded.
+        let (asking, _) = waiting.first().ok_or(Turn::Refused)?;
+        let _refused = self.pull(person, asking).await;
+        Ok(())
+    }
+}
