@@ -16,6 +16,7 @@ mod history;
 mod http;
 mod report;
 mod rig;
+mod simulation;
 mod system;
 
 use std::{
@@ -44,6 +45,8 @@ enum Command {
     Kill(attacks::kill::Args),
     /// Let several ask for the same thing at once, through several processes.
     Races(attacks::races::Args),
+    /// Play the rules through over a simulated store, network and time.
+    Simulate(simulation::Args),
 }
 
 /// Why an attack has no result, which is not the same as one that found nothing.
@@ -78,6 +81,7 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
     match command {
         Command::Kill(arguments) => attacks::kill::run(arguments).await,
         Command::Races(arguments) => attacks::races::run(arguments).await,
+        Command::Simulate(arguments) => simulation::run(&arguments),
     }
 }
 

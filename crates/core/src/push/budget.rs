@@ -56,7 +56,8 @@ impl FromStr for Suppression {
     }
 }
 
-/// When a user was last rung for a challenge, oldest first, as the database has it: unix milliseconds between blanks.
+/// When a user was last rung for a challenge, in the order in which that happened, as the database has it: unix
+/// milliseconds between blanks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecentPushes(Vec<Timestamp>);
 
@@ -68,12 +69,11 @@ impl RecentPushes {
         self.0.iter().copied().filter(move |at| *at > from && *at < to)
     }
 
-    /// With one more; without those that count no longer.
+    /// With one more, and of all of them the latest. None is forgotten for its time: what does not count by the clock of
+    /// this node still does by the clock of another, which would else ring as often again.
     #[must_use]
     pub fn with(&self, now: Timestamp) -> Self {
-        let mut all: Vec<_> = self.within(now).chain([now]).collect();
-        // Another node's clock may be a little ahead.
-        all.sort_unstable();
+        let mut all: Vec<_> = self.0.iter().copied().chain([now]).collect();
         Self(all.split_off(all.len().saturating_sub(REMEMBERED)))
     }
 
@@ -262,6 +262,20 @@ mod tests {
         let with = |recent| PushCounters { recent, ..PushCounters::default() };
         assert_eq!(with(ahead(599)).judge(&policy(), NOW), Some(Suppression::PushBudget));
         assert_eq!(with(ahead(600)).judge(&policy(), NOW), None);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_wrong_makes_no_other_forget_what_it_has_rung() {
+        let policy = policy();
+        let mut counters = PushCounters::default();
+        for _ in 0..policy.pushes_per_user.per_10_minutes {
+            assert_eq!(counters.judge(&policy, NOW), None);
+            counters = counters.rang(NOW);
+        }
+        for seconds in [-3_600, 3_600, -365 * 86_400] {
+            counters = counters.rang(NOW.plus_seconds(seconds));
+            assert_eq!(counters.judge(&policy, NOW), Some(Suppression::PushBudget), "after {seconds}");
+        }
     }
 
     #[test]
