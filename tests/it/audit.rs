@@ -1,6 +1,7 @@
 //! The audit: the log is sealed within a second, proves itself, and verifies without the server.
 
 mod commands;
+mod gone;
 mod meanwhile;
 mod moved;
 mod restored;
