@@ -11,12 +11,10 @@
 mod callers;
 mod phones;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use countersign_tests::{Db, Http, Reply, TestApp};
+use tokio::sync::watch;
 
 /// Lanes of each phone or key: on two nodes one through each.
 const LANES: usize = 2;
@@ -24,36 +22,32 @@ const LANES: usize = 2;
 /// What everybody in a round knows of its end.
 #[derive(Clone, Default)]
 struct Finish {
-    has_ended: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
+    has_ended: Arc<watch::Sender<bool>>,
+    done: Arc<watch::Sender<usize>>,
 }
 
 impl Finish {
     /// Whether what begins now begins after the reply to the end.
     fn is_over(&self) -> bool {
-        self.has_ended.load(Ordering::SeqCst)
+        *self.has_ended.borrow()
     }
 
     fn call(&self) {
-        self.has_ended.store(true, Ordering::SeqCst);
+        self.has_ended.send_replace(true);
     }
 
     fn count(&self) {
-        self.done.fetch_add(1, Ordering::SeqCst);
+        self.done.send_modify(|done| *done += 1);
     }
 
     /// Until it is over.
     async fn over(&self) {
-        while !self.is_over() {
-            tokio::task::yield_now().await;
-        }
+        self.has_ended.subscribe().wait_for(|is_over| *is_over).await.unwrap();
     }
 
     /// Until so much was done.
     async fn after(&self, acts: usize) {
-        while self.done.load(Ordering::SeqCst) < acts {
-            tokio::task::yield_now().await;
-        }
+        self.done.subscribe().wait_for(|done| *done >= acts).await.unwrap();
     }
 }
 

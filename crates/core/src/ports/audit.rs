@@ -111,6 +111,8 @@ pub struct AuditedDevice {
     pub external_id: String,
     /// Whether the person was erased.
     pub is_erased: bool,
+    /// How many wrong numbers and codes in a row are counted of that user: fewer than none cannot be read.
+    pub failures: u32,
     /// Its standing.
     pub status: DeviceStatus,
     /// Its current keys.

@@ -218,7 +218,7 @@ impl Audit for Database {
     ) -> Result<Vec<AuditedDevice>, StoreError> {
         let audited = "-- audited_devices
             SELECT devices.id AS id, user_id, status, key_thumbprint, uv_thumbprint, binding_id, binding, external_id,
-                erased_at
+                erased_at, consecutive_failures
             FROM devices CROSS JOIN users
             WHERE devices.tenant_id = $1 AND devices.id > $2 AND users.id = devices.user_id AND users.tenant_id = $1
             ORDER BY devices.id LIMIT $3";
@@ -230,6 +230,7 @@ impl Audit for Database {
                 user_id: row.id("user_id")?,
                 external_id: row.text("external_id")?,
                 is_erased: row.optional_time("erased_at")?.is_some(),
+                failures: row.count("consecutive_failures")?,
                 status: row.word("status")?,
                 key_thumbprint: row.word("key_thumbprint")?,
                 uv_thumbprint: row.optional_word("uv_thumbprint")?,

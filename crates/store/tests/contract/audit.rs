@@ -147,7 +147,7 @@ async fn an_auditor_sees_decisions_devices_and_keys_as_they_are_kept() {
         let devices = world.store.audited_devices(world.tenant_id, None, 10).await.unwrap();
         let [device] = devices.as_slice() else { panic!("{devices:?}") };
         assert_eq!((device.id, device.user_id, device.status), (ada.id, ada.user.id, DeviceStatus::Active));
-        assert_eq!((device.external_id.as_str(), device.is_erased), ("ada", false));
+        assert_eq!((device.external_id.as_str(), device.is_erased, device.failures), ("ada", false, 0));
         assert_eq!(device.binding, Some(ada.binding.clone()));
         assert_eq!(world.store.audited_devices(world.tenant_id, Some(ada.id), 10).await, Ok(vec![]));
         let keys = world.store.audited_keys(&[ada.id, Id::from_uuid(uuid::Uuid::nil())]).await.unwrap();
