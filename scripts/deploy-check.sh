@@ -37,7 +37,8 @@ if ! cmp -s "$requirements" "$installed/requirements.noted"; then
     "$installed/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$requirements"
     cp "$requirements" "$installed/requirements.noted"
 fi
-cargo build --locked --package countersign --package countersign-simulator
+# With the features that the tests are built with: what both link is compiled once.
+cargo build --locked --workspace --bins
 
 # Below /tmp whatever TMPDIR says: other users' programs must be able to walk there.
 folder="$(mktemp -d /tmp/countersign-deploy.XXXXXX)"

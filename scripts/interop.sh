@@ -36,7 +36,8 @@ if ! cmp -s "$scripts/package-lock.json" "$installed/package-lock.noted"; then
     npm ci --prefix "$installed/node" --ignore-scripts --no-audit --no-fund --no-update-notifier --silent
     cp "$scripts/package-lock.json" "$installed/package-lock.noted"
 fi
-cargo build --locked --package countersign --package countersign-simulator
+# With the features that the tests are built with: what both link is compiled once.
+cargo build --locked --workspace --bins
 built="$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)"
 
 folder="$(mktemp -d "${TMPDIR:-/tmp}/countersign-interop.XXXXXX")"

@@ -47,7 +47,7 @@ if [ "$size" = small ]; then exit 0; fi
 # What the tests do small, in full.
 cargo test --locked --workspace --no-run --test it
 COUNTERSIGN_PROOF=full cargo test --locked --workspace --test it -- \
-    proof:: nodes:: audit::tampering barrier:: indistinguishable:: --nocapture --test-threads=1
+    proof:: nodes:: audit::tampering barrier:: indistinguishable:: fatigue:: flood:: locks:: --nocapture --test-threads=1
 # The same barriers one layer below, where also the leases of pushes can be seen.
 COUNTERSIGN_PROOF=full cargo test --locked -p countersign-store --test contract -- \
     has_returned all_were_revoked --test-threads=1

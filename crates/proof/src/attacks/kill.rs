@@ -26,8 +26,10 @@ use crate::{
 /// What no process may pass, however often and whatever is asked of it (docs/proof.md).
 const MAX_RESIDENT_KIB: u64 = 512 * 1024;
 const MAX_DESCRIPTORS: u64 = 1_024;
-/// No life of a server is longer than this.
-const LONGEST_LIFE_MILLIS: u64 = 600;
+/// Most lives of a server are shorter than this: it is killed while it starts, and while everybody asks at once.
+const SHORT_LIFE_MILLIS: u64 = 500;
+/// The others: it is killed in the middle of everyday work.
+const LONG_LIFE_MILLIS: u64 = 4_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -107,7 +109,8 @@ async fn live_and_die(
     report: &mut Report,
 ) -> Result<Node, ProofError> {
     for _ in 0..kills {
-        system::pause(Duration::from_millis(dice.below(LONGEST_LIFE_MILLIS))).await;
+        let longest = if dice.percent(75) { SHORT_LIFE_MILLIS } else { LONG_LIFE_MILLIS };
+        system::pause(Duration::from_millis(dice.below(longest))).await;
         measure(&node, report);
         node.kill().await?;
         node = rig.start().await?;
