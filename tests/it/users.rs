@@ -1,4 +1,8 @@
-//! A user's whole life but for its end (which is in `erasure.rs`): names, methods, timeline, export.
+//! A user's whole life but for its end (which is in `erasure.rs`): names, methods, timeline, search, export.
+
+mod held;
+mod inventory;
+mod search;
 
 use std::time::Duration;
 
@@ -172,6 +176,9 @@ async fn an_export_holds_all_that_is_held_and_says_when_it_is_whole() {
             evidence::verify(evidence, &|kid| keys.find(kid)).unwrap();
         }
         assert!(list("events").iter().any(|event| event["type"] == "device.added"));
+        // Sign-ins too, and nobody else's.
+        assert_eq!(list("events").iter().filter(|event| event["type"] == "challenge.approved").count(), 30);
+        assert!(list("events").iter().all(|event| event["user_id"] == json!(id)), "{export}");
         assert_eq!(log::kinds(&idp).await.iter().filter(|kind| *kind == "user.exported").count(), 1);
     })
     .await;
