@@ -1,8 +1,15 @@
 //! What the server refuses before it looks at what is meant, and how it says so.
 
+use std::time::Duration;
+
 use countersign_tests::{both, text};
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 #[tokio::test]
 async fn a_member_that_breaks_a_rule_is_named_and_nothing_is_changed() {
@@ -186,6 +193,30 @@ async fn an_identifier_is_the_same_person_in_every_spelling_of_its_letters() {
         for wrong in ["", " a", "a ", "a\u{0}b", &"x".repeat(256)] {
             idp.post("/v1/enrollments", json!({"user": {"external_id": wrong}})).await.invalid(&["/user/external_id"]);
         }
+    })
+    .await;
+}
+
+/// What the server says to these bytes before it closes the connection.
+async fn raw(address: std::net::SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    timeout(Duration::from_secs(30), stream.read_to_string(&mut reply)).await.unwrap().unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    both(async |app| {
+        let address = app.node().address();
+        for hosts in ["", "host: a.example\r\nhost: b.example\r\n", "host: a.example\r\nhost: a.example\r\n"] {
+            let reply = raw(address, &format!("GET /healthz HTTP/1.1\r\n{hosts}connection: close\r\n\r\n")).await;
+            assert!(reply.starts_with("HTTP/1.1 400 "), "{hosts:?}: {reply}");
+            assert!(reply.contains("/problems/malformed-request"), "{hosts:?}: {reply}");
+        }
+        let reply = raw(address, "GET /healthz HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n").await;
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
     })
     .await;
 }

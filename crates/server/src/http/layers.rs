@@ -10,7 +10,7 @@ use axum::{
     middleware::{self, Next},
     response::IntoResponse as _,
 };
-use countersign_proto::ids::CommandId;
+use countersign_proto::{ids::CommandId, problem::ProblemType};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -52,15 +52,19 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let method = request.method().clone();
     let is_v1 = request.uri().path().starts_with("/v1");
     let version = request.version();
+    let host = require_one_host(&request);
     request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
     // The path is not logged: ids in it are, by the handlers, under their own names.
     let client = client_address::of(request.extensions(), request.headers(), &app.trusted_proxies);
     let span = tracing::info_span!("http", "request.id" = %request_id, method = %method, "client.address" = client.map(tracing::field::display));
     async {
-        let admitted = if is_v1 { app.admission.enter().map(Some) } else { Ok(None) };
+        let admitted = match host {
+            Ok(()) if is_v1 => app.admission.enter().map(Some),
+            other => other.map(|()| None),
+        };
         let response = match admitted {
             Ok(_inside_until_answered) => next.run(request).await,
-            Err(busy) => busy.into_response(),
+            Err(refused) => refused.into_response(),
         };
         let operation = response.extensions().get::<OperationId>().map_or("unknown", |id| id.0);
         let mut response = problem::render(response, app.issuer(), &request_id);
@@ -74,6 +78,15 @@ async fn surround(State(app): State<Arc<App>>, mut request: Request, next: Next)
     }
     .instrument(span)
     .await
+}
+
+/// RFC 9112 section 3.2: a request that names no host, or two, is refused. A proxy before us may have read another one.
+fn require_one_host(request: &Request) -> Result<(), ApiError> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(ApiError::new(ProblemType::MalformedRequest).saying("Send `Host` once."));
+    }
+    Ok(())
 }
 
 fn report(

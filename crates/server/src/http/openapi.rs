@@ -111,3 +111,28 @@ fn problem_response(kinds: &[ProblemType]) -> utoipa::openapi::Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).example(example).build();
     ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content).build()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_parameters_in_a_path_are_those_that_its_template_names() {
+        let document = serde_json::to_value(document()).unwrap();
+        for operation in operations::ALL {
+            let method = operation.method.as_str().to_lowercase();
+            let parameters = document["paths"][operation.path][&method]["parameters"].as_array().cloned();
+            let parameters = parameters.unwrap_or_default();
+            let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
+            let named: BTreeSet<_> = in_path.filter_map(|parameter| parameter["name"].as_str()).collect();
+            let in_template = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+            assert_eq!(named, in_template.collect(), "{}", operation.id);
+            let is_required = |parameter: &Value| parameter["required"] == true;
+            assert!(parameters.iter().all(|parameter| parameter["in"] != "path" || is_required(parameter)));
+        }
+    }
+}

@@ -12,6 +12,7 @@ const USUAL_PAGE: u32 = 50;
 
 /// Which part of a list that has no filters.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery {
     /// From the previous page.

@@ -18,6 +18,7 @@ use crate::{
 
 /// Which event, of how many.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct InclusionQuery {
     /// The event's position.
@@ -30,6 +31,7 @@ pub struct InclusionQuery {
 
 /// From which checkpoint to which.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ConsistencyQuery {
     /// The size of the earlier checkpoint.

@@ -9,8 +9,9 @@ use axum::{
     response::sse::{Event, KeepAlive, Sse},
 };
 use countersign_core::wake::WakeKey;
-use countersign_proto::{api::challenges::Challenge, ids::ChallengeId, vocabulary::ChallengeStatus};
+use countersign_proto::{ids::ChallengeId, vocabulary::ChallengeStatus};
 use futures_util::Stream;
+use utoipa::ToSchema;
 
 use super::find;
 use crate::{
@@ -31,9 +32,21 @@ struct Watch {
     has_told_of_code: bool,
 }
 
+/// An event of the stream, as its lines say it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what axum writes line by line")]
+struct StatusEvent {
+    /// `status`.
+    #[schema(example = "status")]
+    event: String,
+    /// The challenge, as its caller reads it.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// Streams the challenge's status.
 #[utoipa::path(get, path = "/v1/challenges/{id}/events", tag = "challenges", params(("id" = String, Path)),
-    responses((status = 200, description = "`status` events, each with the challenge as JSON", content_type = "text/event-stream", body = Challenge)))]
+    responses((status = 200, description = "`status` events, each with the challenge as JSON", content_type = "text/event-stream", body = StatusEvent)))]
 #[tracing::instrument(name = "http.challenges.watch", skip_all)]
 pub async fn handle(
     State(app): State<Arc<App>>,
