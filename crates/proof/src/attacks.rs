@@ -3,3 +3,4 @@
 mod judge;
 pub(crate) mod kill;
 pub(crate) mod races;
+pub(crate) mod syscalls;

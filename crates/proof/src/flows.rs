@@ -16,7 +16,7 @@ use countersign_proto::ids::DeviceId;
 use countersign_simulator::phone::{Phone, PhoneError, Server, Surroundings};
 use futures_util::future::join_all;
 
-pub(crate) use self::world::World;
+pub(crate) use self::{sign_in::Asking, world::World};
 use crate::{
     dice::{Dice, SharedDice},
     history::End,

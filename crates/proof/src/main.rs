@@ -45,6 +45,8 @@ enum Command {
     Kill(attacks::kill::Args),
     /// Let several ask for the same thing at once, through several processes.
     Races(attacks::races::Args),
+    /// Kill the server at one system call of one step after the other, or let the call fail.
+    Syscalls(attacks::syscalls::Args),
     /// Play the rules through over a simulated store, network and time.
     Simulate(simulation::Args),
 }
@@ -81,6 +83,7 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
     match command {
         Command::Kill(arguments) => attacks::kill::run(arguments).await,
         Command::Races(arguments) => attacks::races::run(arguments).await,
+        Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
         Command::Simulate(arguments) => simulation::run(&arguments),
     }
 }

@@ -21,7 +21,7 @@ use tokio::process::Command;
 
 pub(crate) use self::{
     database::{Database, Db},
-    node::{Node, Usage},
+    node::{Node, Usage, signal},
 };
 use crate::{ProofError, system};
 

@@ -4,7 +4,7 @@ use countersign_simulator::phone::Answer;
 use reqwest::Method;
 
 use super::{Flow, Person, Turn, certain};
-use crate::history::{Asked, Op};
+use crate::history::{Asked, End, Op};
 
 /// Sign-ins that wait when the phone is lost.
 const WAITING: usize = 3;
@@ -18,10 +18,7 @@ impl Flow {
             let challenge = self.pull(person, &asking).await?;
             waiting.push((asking, challenge));
         }
-        let device = person.device().to_string();
-        let asked = Asked::new(self.number, Op::RevokeDevice, &device).device(&device);
-        let (admin, path) = (self.world.idp.clone(), format!("/v1/devices/{device}"));
-        let revoke = certain(async || admin.call(asked.clone(), Method::DELETE, &path, None).await);
+        let revoke = self.revoke(person);
         let answer = async {
             for (asking, challenge) in &waiting {
                 self.answer(person, challenge, &Answer::approve(Some(&asking.number)), "lost").await?;
@@ -38,5 +35,13 @@ impl Flow {
         let (asking, _) = waiting.first().ok_or(Turn::Refused)?;
         let _refused = self.pull(person, asking).await;
         Ok(())
+    }
+
+    /// An admin revokes the phone.
+    pub(crate) async fn revoke(&self, person: &Person) -> Result<End, Turn> {
+        let device = person.device().to_string();
+        let asked = Asked::new(self.number, Op::RevokeDevice, &device).device(&device);
+        let (admin, path) = (self.world.idp.clone(), format!("/v1/devices/{device}"));
+        certain(async || admin.call(asked.clone(), Method::DELETE, &path, None).await).await
     }
 }
