@@ -292,7 +292,7 @@ async fn a_webhook_or_a_message_that_was_rewritten_is_named_by_the_live_check() 
         app.clock.advance(60);
         admin.patch(&hook.path(), json!({"events": ["user.created", "device.*"]})).await.ok(200);
         admin.delete(&left.path()).await;
-        app.clock.advance(60);
+        app.clock.advance(120);
         admin.enroll("ada").await;
         until(app, &admin, &hook, "device.added", "delivered").await;
         app.clock.advance(60);
@@ -339,7 +339,7 @@ async fn messages_that_were_kept_for_long_enough_are_not_missed() {
     both_with_receiver(async |app, receiver| {
         let admin = app.admin().await;
         let hook = receiver.hook(&admin, "idp", &["user.created"]).await;
-        app.clock.advance(60);
+        app.clock.advance(120);
         admin.enroll("ada").await;
         until(app, &admin, &hook, "user.created", "delivered").await;
         app.clock.advance(DELIVERED_KEPT_SECONDS + 60);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Audit, AuditError},
-    MOMENT_SECONDS, PORTION,
+    PORTION,
     rules::Latest,
     word,
 };
@@ -34,6 +34,8 @@ const MESSAGES: u32 = 1_000;
 /// No message is deleted before: the one that arrives at once is kept for so long from then. An hour less, for the time
 /// that looking takes.
 const KEPT_SECONDS: i64 = DELIVERED_KEPT_SECONDS - 60 * 60;
+/// What happens so soon after a change of a webhook may have been committed before it: nobody waits longer for a commit.
+const COMMITTING_SECONDS: i64 = 60;
 
 /// What the log says.
 #[derive(Default)]
@@ -122,7 +124,7 @@ impl Webhooks {
             return Ok(None);
         }
         let kept_since = now.plus_seconds(-KEPT_SECONDS);
-        let since = traced.changed_at.map(|at| at.plus_seconds(MOMENT_SECONDS)).max(Some(kept_since));
+        let since = traced.changed_at.map(|at| at.plus_seconds(COMMITTING_SECONDS)).max(Some(kept_since));
         let wanted = self.lately.iter().filter(|it| Some(it.at) > since && row.target.events.wants(it.kind));
         let mut unmet: HashSet<Uuid> = wanted.map(|it| it.id.as_uuid()).collect();
         let count = unmet.len();
