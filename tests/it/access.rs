@@ -231,7 +231,7 @@ impl World {
 /// What ends the very objects that the others are tried on comes last.
 const LAST: [&str; 3] = ["users.revoke_all", "users.erase", "webhooks.delete"];
 
-fn body_of(operation: &Operation) -> Option<Value> {
+pub(crate) fn body_of(operation: &Operation) -> Option<Value> {
     match operation.id {
         "enrollments.confirm" | "challenges.code" => Some(json!({"code": "123456"})),
         "webhooks.change" | "webhooks.rotate_secret" | "webhooks.replay" => Some(json!({})),

@@ -51,6 +51,11 @@ impl Device {
         self.http.artefact(Method::POST, "/v1/device/key", token).await
     }
 
+    /// Where its raw requests go.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
     /// Its id, as text.
     pub fn device_id(&self) -> String {
         self.id().to_string()
@@ -101,6 +106,11 @@ impl Device {
         let url = format!("{}{bare}", self.registration().issuer);
         let request = self.http.request(Method::GET, path).header(AUTHORIZATION, self.proof("GET", &url).unwrap());
         self.http.send(request).await
+    }
+
+    /// Sends any token as an artefact.
+    pub async fn artefact(&self, method: Method, path: &str, token: &str) -> Reply {
+        self.http.artefact(method, path, token).await
     }
 
     /// Posts a response to a challenge: any token.

@@ -22,6 +22,23 @@ pub struct Http {
     base: String,
     client: Client,
     failures: Arc<Mutex<Vec<String>>>,
+    ear: Option<Ear>,
+}
+
+/// What was said and answered, one exchange after the other.
+pub type Ear = Arc<Mutex<Vec<Exchange>>>;
+
+/// A request and its reply.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// The method.
+    pub method: Method,
+    /// The path, without its query.
+    pub path: String,
+    /// URL, headers and body of the request.
+    pub request: String,
+    /// The reply.
+    pub reply: Reply,
 }
 
 /// A reply as it came.
@@ -39,7 +56,13 @@ impl Http {
     pub(crate) fn new(base: String) -> Self {
         let client =
             Client::builder().no_proxy().tls_certs_only([]).redirect(Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { base, client, failures: Arc::default() }
+        Self { base, client, failures: Arc::default(), ear: None }
+    }
+
+    /// The same, overheard by this.
+    #[must_use]
+    pub fn overheard(&self, ear: &Ear) -> Self {
+        Self { ear: Some(Arc::clone(ear)), ..self.clone() }
     }
 
     /// Scheme, host and port.
@@ -59,11 +82,20 @@ impl Http {
 
     /// Sends it.
     pub async fn send(&self, request: RequestBuilder) -> Reply {
-        let mut response = request.send().await.expect("a reply");
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let said = self.ear.as_ref().map(|_| {
+            let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+            format!("{} {:?}\n{}", request.url(), request.headers(), String::from_utf8_lossy(body))
+        });
+        let mut response = self.client.execute(request).await.expect("a reply");
         let status = response.status().as_u16();
         let headers = std::mem::take(response.headers_mut());
         let body = response.bytes().await.expect("a whole reply").to_vec();
         let reply = Reply { status, headers, body };
+        if let (Some(ear), Some(request)) = (&self.ear, said) {
+            ear.lock().unwrap().push(Exchange { method, path, request, reply: reply.clone() });
+        }
         if status == 500 {
             self.failures.lock().unwrap().push(format!("{reply:?}"));
         }

@@ -67,6 +67,6 @@ pub use self::{
     commit_thief::{CommitThief, Loss},
     database::{Database, Db},
     device::Device,
-    http::{Http, Reply},
+    http::{Ear, Exchange, Http, Reply},
     ports::free_port,
 };
