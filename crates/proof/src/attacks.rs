@@ -3,4 +3,5 @@
 mod judge;
 pub(crate) mod kill;
 pub(crate) mod races;
+pub(crate) mod postgres;
 pub(crate) mod syscalls;

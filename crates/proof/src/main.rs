@@ -47,6 +47,8 @@ enum Command {
     Races(attacks::races::Args),
     /// Kill the server at one system call of one step after the other, or let the call fail.
     Syscalls(attacks::syscalls::Args),
+    /// Kill and stall PostgreSQL, and lose COMMITs, while people sign in.
+    Postgres(attacks::postgres::Args),
     /// Play the rules through over a simulated store, network and time.
     Simulate(simulation::Args),
 }
@@ -84,6 +86,7 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
         Command::Kill(arguments) => attacks::kill::run(arguments).await,
         Command::Races(arguments) => attacks::races::run(arguments).await,
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
+        Command::Postgres(arguments) => attacks::postgres::run(arguments).await,
         Command::Simulate(arguments) => simulation::run(&arguments),
     }
 }

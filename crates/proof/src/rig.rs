@@ -3,6 +3,7 @@
 //! Every wait has an end, every child dies with the value that holds it, nothing but its own children is ever signalled,
 //! and everything is on loopback. To add a fault that comes from outside: a method of [`Node`] or [`Database`].
 
+mod cluster;
 mod database;
 mod node;
 
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 pub(crate) use self::{
+    cluster::{Cluster, Death},
     database::{Database, Db},
     node::{Node, Usage, signal},
 };
@@ -40,6 +42,13 @@ pub(crate) struct RigArgs {
     /// Keep databases and logs in this folder, instead of removing them.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
+}
+
+impl RigArgs {
+    /// The same with this PostgreSQL.
+    pub(crate) fn at(&self, postgres: &str) -> Self {
+        Self { postgres: Some(postgres.to_owned()), ..self.clone() }
+    }
 }
 
 /// A deployment: its files, its database, its settings.

@@ -7,19 +7,24 @@ use std::{
     io::ErrorKind,
     path::PathBuf,
     process::Stdio,
+    time::Duration,
 };
 
 use tokio::process::{Child, Command};
 
 use crate::{
     ProofError,
-    rig::{PATIENCE, signal, until},
+    rig::{signal, until},
 };
+
+/// It takes milliseconds.
+const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// One strace that is attached.
 #[derive(Debug)]
 pub(super) struct Tracer {
     child: Child,
+    process: u32,
     traced: PathBuf,
 }
 
@@ -32,9 +37,9 @@ impl Tracer {
         files: [PathBuf; 2],
     ) -> Result<Self, ProofError> {
         let [traced, complaints] = files;
-        let (process, calls, output) = (process.to_string(), format!("trace={calls}"), traced.display().to_string());
+        let (id, calls, output) = (process.to_string(), format!("trace={calls}"), traced.display().to_string());
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &process, "-o", &output, "-e", &calls, "-e", injection]);
+        command.args(["-f", "-p", &id, "-o", &output, "-e", &calls, "-e", injection]);
         // Otherwise the signals that the runtime sends itself would fill the file.
         command.args(["-e", "signal=none"]).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&complaints)?).kill_on_drop(true);
@@ -42,7 +47,7 @@ impl Tracer {
             ErrorKind::NotFound => ProofError::Rig("not attacked: strace is not installed".to_owned()),
             _ => error.into(),
         };
-        let mut tracer = Self { child: command.spawn().map_err(missing)?, traced };
+        let mut tracer = Self { child: command.spawn().map_err(missing)?, process, traced };
         let mut said = String::new();
         let attached = until("strace is attached", async || {
             said = fs::read_to_string(&complaints)?;
@@ -61,8 +66,12 @@ impl Tracer {
         if let (None, Some(id)) = (self.child.try_wait()?, self.child.id()) {
             signal(id, "TERM").await?;
         }
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        ended.map_err(|_| ProofError::Rig("strace did not end".to_owned()))??;
+        if tokio::time::timeout(LETTING_GO, self.child.wait()).await.is_err() {
+            // It waits for a thread that has gone meanwhile. Without it nothing is traced any more; what it had stopped
+            // goes on, and a process that has ended cannot.
+            self.child.kill().await?;
+            let _ended = signal(self.process, "CONT").await;
+        }
         Ok(fs::read_to_string(&self.traced)?.contains("(INJECTED)"))
     }
 }

@@ -1,0 +1,123 @@
+//! `countersign-proof postgres`: PostgreSQL is killed, stalled and robbed of COMMITs while people sign in.
+//!
+//! The cluster is the attack's own, with a proxy before it. The server is never restarted: it must get over everything by
+//! itself, and answer everybody in time meanwhile. To add a fault: a method of the cluster or the thief, its line in
+//! `disturb`.
+
+mod thief;
+
+use std::{sync::Arc, time::Duration};
+
+use self::thief::{Loss, Thief};
+use super::judge::{JudgeArgs, judge};
+use crate::{
+    ProofError,
+    dice::Dice,
+    flows::{self, Flow, World},
+    report::Report,
+    rig::{Cluster, Db, Death, Rig, RigArgs},
+    system::{Stopwatch, pause},
+};
+
+/// Once the database answers, a whole enrollment works again within this.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// COMMITs are lost in such a burst.
+const BURST: u64 = 4;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    rig: RigArgs,
+    /// How often each thing happens to PostgreSQL.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// How long it is stalled.
+    #[arg(long, default_value_t = 4)]
+    stall_seconds: u64,
+    /// Flows at once.
+    #[arg(long, default_value_t = 16)]
+    flows: u32,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    judge: JudgeArgs,
+}
+
+pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
+    let mut report = Report::new("postgres");
+    report.figure("seed", args.seed);
+    report.figure("verified by a second verifier", args.judge.has_second_verifier());
+    let mut dice = Dice::new(args.seed);
+    let mut cluster = Cluster::start(&mut dice).await?;
+    let thief = Thief::start(cluster.port).await?;
+    let rig = Rig::new(&args.rig.at(&cluster.url()), Db::Postgres).await?;
+    let through = rig.database.url.replacen(&format!(":{}/", cluster.port), &format!(":{}/", thief.port), 1);
+    let rig = rig.set("database.url", &through);
+    let mut node = rig.start().await?;
+    let world = World::begin(&rig, None).await?;
+    let flow_dice = dice.part(u64::from(u32::MAX));
+    let disturbed = async {
+        let mut witness = Flow::new(Arc::clone(&world), args.flows, dice.part(1));
+        let disturbed = disturb(&args, &mut cluster, &thief, &mut witness, &mut dice, &mut report).await;
+        world.end();
+        disturbed
+    };
+    let (disturbed, uncertain) = tokio::join!(disturbed, flows::run(&world, args.flows, &flow_dice));
+    disturbed?;
+    report.count("turns of which nothing is certain", uncertain);
+    report.count("COMMITs lost", thief.lost());
+    if node.has_ended()? {
+        return Err(ProofError::Rig(format!("the server has ended by itself: {}", node.own_log()?)));
+    }
+    judge(&args.judge, &rig, &world, None, &mut report).await?;
+    if node.stop().await? != Some(0) {
+        report.violated("a server that was asked to stop did not end well");
+    }
+    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    rig.finish().await?;
+    cluster.die(Death::Immediate).await?;
+    Ok(report)
+}
+
+async fn disturb(
+    args: &Args,
+    cluster: &mut Cluster,
+    thief: &Thief,
+    witness: &mut Flow,
+    dice: &mut Dice,
+    report: &mut Report,
+) -> Result<(), ProofError> {
+    for _ in 0..args.rounds {
+        for death in [Death::Kill, Death::Immediate] {
+            pause(Duration::from_millis(500 + dice.below(2_000))).await;
+            cluster.die(death).await?;
+            pause(Duration::from_millis(dice.below(1_000))).await;
+            cluster.start_again().await?;
+            report.count(&format!("{death:?} of PostgreSQL").to_lowercase(), 1);
+            works_again(witness, report).await;
+        }
+        pause(Duration::from_millis(dice.below(1_000))).await;
+        cluster.signal_all("STOP").await?;
+        pause(Duration::from_secs(args.stall_seconds)).await;
+        cluster.signal_all("CONT").await?;
+        report.count("stalls", 1);
+        works_again(witness, report).await;
+        for loss in [Loss::Request, Loss::Answer] {
+            for _ in 0..BURST {
+                pause(Duration::from_millis(dice.below(200))).await;
+                thief.lose(loss);
+            }
+            works_again(witness, report).await;
+        }
+    }
+    Ok(())
+}
+
+/// Somebody enrolls: the server has got over it, by itself.
+async fn works_again(witness: &mut Flow, report: &mut Report) {
+    let began = Stopwatch::start();
+    match tokio::time::timeout(RECOVERY, witness.enroll()).await {
+        Ok(Ok(_)) => report.highest("milliseconds until an enrollment works again at most", began.micros() / 1_000),
+        other => report.violated(format!("the server did not get over it within {RECOVERY:?}: {:?}", other.is_ok())),
+    }
+}
