@@ -94,20 +94,9 @@ pub(crate) enum Request {
 /// What is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
-    Created {
-        id: ChallengeId,
-        number: Option<String>,
-    },
-    Shown {
-        id: ChallengeId,
-        status: ChallengeStatus,
-        reason: Option<ChallengeReason>,
-    },
-    Recorded {
-        id: ChallengeId,
-        status: ChallengeStatus,
-        code: Option<String>,
-    },
+    Created { id: ChallengeId, number: Option<String> },
+    Shown { id: ChallengeId, status: ChallengeStatus, reason: Option<ChallengeReason> },
+    Recorded { id: ChallengeId, status: ChallengeStatus, code: Option<String> },
     NumberMismatch(ChallengeId),
     Closed(ChallengeId, ChallengeStatus),
     Skewed(Timestamp),
@@ -117,11 +106,7 @@ pub(crate) enum Reply {
     Erased(UserId),
     Unlocked,
     Invited(EnrollmentId, String),
-    Registered {
-        device: DeviceId,
-        enrollment: EnrollmentId,
-        code: String,
-    },
+    Registered { device: DeviceId, enrollment: EnrollmentId, code: String },
     Confirmed,
     Refused(#[expect(dead_code, reason = "people read it in a trace")] &'static str),
     Unavailable,

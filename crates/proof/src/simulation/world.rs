@@ -258,33 +258,29 @@ impl World<'_> {
         let Some(open) = self.store.end(number) else { return };
         let fate = if self.is_calm { 100 } else { self.dice.below(100) };
         let is_answered = fate >= self.weather.unanswered;
-        let (command, outcome) = (open.command.clone(), open.outcome.clone());
+        // Only the database knows what became of a commit that is not answered. Who finds their own traces ask again.
+        let repeats = !is_answered && open.command.finds_itself() && tries < REPEATS;
+        let again = repeats.then(|| open.command.clone());
         if is_answered || self.dice.percent(50) {
             let step = self.tally.steps;
             self.tally.commits += u64::from(open.writes.is_some());
             self.trace(|| format!("node {} commits {:?}", job.node, open.outcome));
             self.oracle.commits(step, &self.store.tables, &open, &self.vault);
             if let Some(writes) = open.writes {
-                self.apply(&job, open.command, writes);
+                self.apply(&job, &open.command, writes);
             }
         }
         if self.store.is_sabotaged(Sabotage::EarlyReply) {
             return;
         }
-        if is_answered {
-            return self.later(5, Happening::Goes(job, Some(outcome)));
+        match again {
+            Some(command) => self.later(20, Happening::Begins(job, command, tries + 1)),
+            None if is_answered => self.later(5, Happening::Goes(job, Some(open.outcome))),
+            None => self.later(20, Happening::Goes(job, Some(Outcome::Unavailable))),
         }
-        // Only the database knows. Who finds their own traces ask again.
-        let repeats = command.finds_itself() && tries < REPEATS;
-        let again = if repeats {
-            Happening::Begins(job, command, tries + 1)
-        } else {
-            Happening::Goes(job, Some(Outcome::Unavailable))
-        };
-        self.later(20, again);
     }
 
-    fn apply(&mut self, job: &Job, command: Command, mut writes: Writes) {
+    fn apply(&mut self, job: &Job, command: &Command, mut writes: Writes) {
         if self.store.is_sabotaged(Sabotage::EventApart) && !writes.events.is_empty() {
             let (events, messages) = (std::mem::take(&mut writes.events), std::mem::take(&mut writes.messages));
             let apart = Writes { events, messages, ..Writes::default() };

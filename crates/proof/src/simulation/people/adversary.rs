@@ -32,8 +32,8 @@ impl World<'_> {
 
     /// An old text, under its own path or another's; truncated it is no text of anybody's.
     fn replays(&mut self, number: usize, truncates: bool) {
-        let texts: Vec<_> = self.vault.responses.keys().cloned().collect();
-        let Some(mut text) = self.dice.one_of(&texts).cloned() else { return };
+        let number_of_text = self.below(self.vault.responses.len());
+        let Some(mut text) = self.vault.responses.keys().nth(number_of_text).cloned() else { return };
         let own = self.vault.responses.get(&text).and_then(|(_, claims)| claims.sub.parse().ok());
         let path = if self.dice.percent(40) { self.any_challenge() } else { own };
         if truncates {

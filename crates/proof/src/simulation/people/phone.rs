@@ -103,8 +103,9 @@ impl World<'_> {
     }
 
     fn repeats(&mut self, number: usize) {
-        let said = self.phone(number).map(|phone| phone.said.clone()).unwrap_or_default();
-        if let Some((id, text)) = self.dice.one_of(&said).cloned() {
+        let count = self.phone(number).map_or(0, |phone| phone.said.len());
+        let at = self.below(count);
+        if let Some((id, text)) = self.phone(number).and_then(|phone| phone.said.get(at)).cloned() {
             self.sends(number, Request::Respond(id, text));
         }
     }
