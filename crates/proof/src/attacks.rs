@@ -3,5 +3,6 @@
 mod judge;
 pub(crate) mod kill;
 pub(crate) mod races;
+pub(crate) mod disk;
 pub(crate) mod postgres;
 pub(crate) mod syscalls;

@@ -49,6 +49,8 @@ enum Command {
     Syscalls(attacks::syscalls::Args),
     /// Kill and stall PostgreSQL, and lose COMMITs, while people sign in.
     Postgres(attacks::postgres::Args),
+    /// Fill the database's disk while people sign in.
+    Disk(attacks::disk::Args),
     /// Play the rules through over a simulated store, network and time.
     Simulate(simulation::Args),
 }
@@ -87,6 +89,7 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
         Command::Races(arguments) => attacks::races::run(arguments).await,
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
         Command::Postgres(arguments) => attacks::postgres::run(arguments).await,
+        Command::Disk(arguments) => attacks::disk::run(arguments).await,
         Command::Simulate(arguments) => simulation::run(&arguments),
     }
 }
