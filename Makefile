@@ -18,7 +18,7 @@ run: tools ## the server, with its defaults: 127.0.0.1:8080, SQLite in ./data
 check: ## format, lints, documents, licences, and the arrows between the crates
 	@scripts/check.sh
 
-interop: ## independent push clients against the stand-ins, and against what the server sends
+interop: ## independent clients and verifiers against the stand-ins, the API and the tokens
 	@scripts/interop.sh
 
 deploy-check: ## image, compose file and unit without a container engine, up to an approval (docs/deploy.md)

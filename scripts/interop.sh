@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lets independent clients send to the stand-ins of the push providers, and decrypt what our server sends.
-# Usage: scripts/interop.sh
+# Usage: scripts/interop.sh [small|full]
 #
+# full: what is generated is generated many times, for docs/proof.md; hours.
 # Builds both programs, installs the clients (tests/interop/requirements.txt, package-lock.json) below
 # target/interop, starts stand-ins on free ports of 127.0.0.1, and runs the scripts of tests/interop. It
 # fails at the first check that does not hold. To add a client: its script there, its line at the end.
@@ -11,6 +12,7 @@ cd "$(dirname "$0")/.."
 scripts=tests/interop
 installed="$PWD/target/interop"
 deadline_seconds=30
+size="${1:-small}"
 
 scripts/ensure-build-tools.sh
 if ! command -v python3 >/dev/null || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
@@ -96,7 +98,7 @@ start fcm-server fcm
 start webpush-pywebpush webpush
 start webpush-server webpush
 start webhook-server webhook
-mkdir -m 700 "$folder/server" "$folder/audit" "$folder/webhooks"
+mkdir -m 700 "$folder/server" "$folder/audit" "$folder/webhooks" "$folder/openapi"
 
 python="$installed/venv/bin/python"
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 NODE_PATH="$installed/node/node_modules"
@@ -110,6 +112,12 @@ run "$python" "$scripts/audit_python.py" "$built/countersign" "$folder/audit"
 run "$python" "$scripts/webhooks_standardwebhooks.py" "$built/countersign" "$folder/webhooks" \
     "$folder/webhook-server.json" "$folder/webhook-messages.json"
 run node "$scripts/webhooks_standardwebhooks.js" "$folder/webhook-messages.json"
+if [ "$size" = full ]; then examples=200 tokens=100000; else examples=3 tokens=2000; fi
+run "$python" "$scripts/openapi_schemathesis.py" "$built/countersign" "$folder/openapi" "$examples"
+run "$built/countersign-proof" tokens --count "$tokens" --out "$folder/tokens.jsonl"
+run node "$scripts/tokens_node.js" "$folder/tokens.jsonl" "$folder/tokens.node"
+run "$python" "$scripts/tokens_python.py" "$folder/tokens.jsonl" "$folder/tokens.node"
+if [ "$size" = full ]; then exit 0; fi
 
 # A script that cannot fail proves nothing: with a provider that is down each must fail, and say with what.
 notices_an_outage() {

@@ -8,8 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 size="${1:-full}"
 case "$size" in
-small) kills=100 races=40 seeds=10000 ;;
-full) kills=10000 races=100000 seeds=1000000 ;;
+small) kills=100 races=40 seeds=10000 every=8 outages=2 fills=2 ;;
+full) kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20 ;;
 *)
     echo "usage: $0 [small|full]" >&2
     exit 2
@@ -42,7 +42,29 @@ for database in sqlite postgres; do
     "$attack" kill --database "$database" --kills "$kills" "${judge[@]}"
     "$attack" races --database "$database" --rounds "$races" "${judge[@]}"
 done
+"$attack" postgres --rounds "$outages" "${judge[@]}"
+# Where they cannot be made it is said, and the figures above still count.
+if command -v strace >/dev/null; then
+    for step in approve enroll revoke; do
+        for database in sqlite postgres; do
+            "$attack" syscalls --database "$database" --step "$step" --every "$every" "${judge[@]}"
+        done
+        for fault in eio enospc; do
+            "$attack" syscalls --database sqlite --step "$step" --fault "$fault" --every "$every" "${judge[@]}"
+        done
+    done
+else
+    echo "proof: syscalls: NOT ATTACKED: strace is not installed"
+fi
+if [ "$(id -u)" -eq 0 ] && [ "$(uname -s)" = Linux ]; then
+    "$attack" disk --mib 64 --rounds "$fills" "${judge[@]}"
+else
+    echo "proof: disk: NOT ATTACKED: mounting a tmpfs needs root"
+fi
 if [ "$size" = small ]; then exit 0; fi
+
+# Generated requests and spoilt tokens, which `make interop` does small.
+scripts/interop.sh full
 
 # What the tests do small, in full.
 cargo test --locked --workspace --no-run --test it

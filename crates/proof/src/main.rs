@@ -41,6 +41,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Send what no client of good will sends, byte by byte.
+    Http(attacks::http::Args),
+    /// Spoil artefacts, judge them, and write them down for other libraries to judge.
+    Tokens(attacks::tokens::Args),
     /// Kill the server at random instants under load.
     Kill(attacks::kill::Args),
     /// Let several ask for the same thing at once, through several processes.
@@ -85,6 +89,8 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<Report, ProofError> {
     match command {
+        Command::Http(arguments) => attacks::http::run(arguments).await,
+        Command::Tokens(arguments) => attacks::tokens::run(&arguments),
         Command::Kill(arguments) => attacks::kill::run(arguments).await,
         Command::Races(arguments) => attacks::races::run(arguments).await,
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
