@@ -38,6 +38,7 @@ python=target/interop/venv/bin/python
 if [ -x "$python" ]; then judge=(--python "$PWD/$python" --verifier "$PWD/tests/interop/audit_verify.py"); fi
 
 "$attack" simulate --seeds "$seeds"
+"$attack" http --connections 10 --mutations 40
 for database in sqlite postgres; do
     "$attack" kill --database "$database" --kills "$kills" "${judge[@]}"
     "$attack" races --database "$database" --rounds "$races" "${judge[@]}"

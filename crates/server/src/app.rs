@@ -173,6 +173,7 @@ pub async fn start(
         sightings: Sightings::default(),
         exports: Arc::new(tokio::sync::Semaphore::new(crate::http::users::export::MAX_EXPORTS)),
         readiness: Readiness::default(),
+        openapi: std::sync::OnceLock::new(),
         trusted_proxies: settings.server.trusted_proxies.clone(),
     });
 

@@ -168,6 +168,12 @@ impl Counted {
         Self { stream, greeting_bytes: 0, deadline: Box::pin(after(GREETING_TIMEOUT)), _permit: permit }
     }
 
+    /// Nothing can be read or written now: for how long yet. A peer that never reads would hold what it asked for as long
+    /// as it likes if only reading had an end: while an answer is stuck, and further requests are here, nobody reads.
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Something was read or written. A greeting that dribbles in moves no deadline.
     fn is_alive(&mut self) {
         if self.greeting_bytes >= GREETING_BYTES {
@@ -191,17 +197,18 @@ impl AsyncRead for Counted {
             self.is_alive();
             return polled;
         }
-        match self.deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        self.wait(cx)
     }
 }
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if polled.is_pending() {
+            return self.wait(cx);
+        }
         self.is_alive();
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -217,8 +224,12 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if polled.is_pending() {
+            return self.wait(cx);
+        }
         self.is_alive();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

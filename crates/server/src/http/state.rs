@@ -51,6 +51,8 @@ pub struct App {
     pub exports: Arc<Semaphore>,
     /// What `/readyz` last found.
     pub readiness: Readiness,
+    /// The OpenAPI document, once written.
+    pub openapi: std::sync::OnceLock<axum::body::Bytes>,
     /// Proxies whose `X-Forwarded-For` is believed, for the log.
     pub trusted_proxies: Vec<std::net::IpAddr>,
 }
