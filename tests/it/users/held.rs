@@ -110,7 +110,9 @@ fn is_told(export: &Value, path: &str, form: Form, cell: &str) -> bool {
     let time = |millis: &str| Timestamp::from_millis(millis.parse().unwrap()).to_string();
     match form {
         Form::Text => has(cell),
-        Form::Number => values.iter().any(|value| value.to_string() == cell),
+        Form::Number => {
+            values.iter().any(|value| value.as_i64().is_some_and(|number| cell.parse::<i64>() == Ok(number)))
+        }
         Form::Flag => cell == "0" || values.iter().any(|value| **value == json!(true)),
         Form::Means(word) => cell == "0" || has(word),
         Form::Time => has(&time(cell)),
