@@ -1,10 +1,10 @@
 //! The attacks. Each stands on a [`crate::rig::Rig`] of its own, and is judged by [`crate::check`].
 
+pub(crate) mod disk;
 pub(crate) mod http;
 mod judge;
 pub(crate) mod kill;
-pub(crate) mod races;
-pub(crate) mod disk;
 pub(crate) mod postgres;
+pub(crate) mod races;
 pub(crate) mod syscalls;
 pub(crate) mod tokens;

@@ -158,19 +158,6 @@ impl Rig {
         Node::start(command, port, &self.log(port)).await
     }
 
-    /// Starts a node under another program, which runs it (a tracer).
-    pub(crate) async fn start_under(&self, wrapper: &[&str]) -> Result<Node, ProofError> {
-        let (first, rest) = wrapper.split_first().ok_or_else(|| ProofError::Rig("no wrapper".to_owned()))?;
-        let program = self.program.display().to_string();
-        let arguments = [rest, &[program.as_str(), "serve"]].concat();
-        Node::start(self.process(Path::new(first), &arguments), self.port, &self.log(self.port)).await
-    }
-
-    /// The server's program.
-    pub(crate) fn program(&self) -> &Path {
-        &self.program
-    }
-
     fn log(&self, port: u16) -> PathBuf {
         self.file(&format!("node-{port}.log"))
     }

@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use countersign_simulator::phone::{Answer, VerifiedChallenge};
+
 use super::judge::{JudgeArgs, judge};
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{self, Flow, Person, Turn, World},
+    flows::{self, Asking, Flow, Person, Turn, World},
     history::End,
     report::Report,
     rig::{Db, Rig, RigArgs, until},
@@ -98,7 +100,7 @@ async fn fill_and_empty(args: &Args, disk: &Disk, witness: &mut Flow, report: &m
     for _ in 0..args.rounds {
         let mut lost = Vec::new();
         for _ in 0..LOST {
-            lost.push(witness.enroll().await.map_err(unprepared)?);
+            lost.push(Lost::make(witness).await.map_err(unprepared)?);
         }
         disk.fill(args.room_kib)?;
         until("nothing can be written any more", async || Ok(is_full(witness).await)).await?;
@@ -127,20 +129,43 @@ async fn is_full(witness: &mut Flow) -> bool {
     tokio::time::timeout(Duration::from_secs(1), witness.invite()).await.is_err()
 }
 
-/// What still works. That nothing can be revoked is counted, and is a finding (docs/proof.md): nothing can be approved
-/// either then, so it is a service that is missing and no hole.
-async fn on_the_full_disk(witness: &Flow, lost: &[Person], report: &mut Report) {
-    for person in lost {
+/// Somebody whose phone is lost while it is asked.
+struct Lost {
+    person: Person,
+    asking: Asking,
+    challenge: VerifiedChallenge,
+}
+
+impl Lost {
+    async fn make(witness: &mut Flow) -> Result<Self, Turn> {
+        let person = witness.enroll().await?;
+        let asking = witness.ask(&person, 300).await?;
+        let challenge = witness.pull(&person, &asking).await?;
+        Ok(Self { person, asking, challenge })
+    }
+}
+
+/// What still works. That nothing can be revoked is counted, and is a finding (docs/proof.md); that somebody
+/// whose phone cannot be revoked can approve with it would be a violation.
+async fn on_the_full_disk(witness: &Flow, lost: &[Lost], report: &mut Report) {
+    for Lost { person, asking, challenge } in lost {
         let revoked = tokio::time::timeout(ON_THE_FULL_DISK, witness.revoke(person)).await;
         let is_revoked = matches!(revoked, Ok(Ok(End::Ok { .. })));
         report.count("revoked on the full disk", u64::from(is_revoked));
         report.count("not revoked on the full disk", u64::from(!is_revoked));
+        let answer = Answer::approve(Some(&asking.number));
+        let answered = tokio::time::timeout(ON_THE_FULL_DISK, witness.answer(person, challenge, &answer, "lost")).await;
+        let is_approved = matches!(answered, Ok(Ok(End::Ok { .. })));
+        report.count("approved on the full disk", u64::from(is_approved));
+        if is_approved && !is_revoked {
+            report.violated(format!("{} could approve, and could not be revoked", person.device()));
+        }
     }
 }
 
 /// Once there is room whatever was refused is done.
-async fn with_room_again(witness: &Flow, lost: &[Person], report: &mut Report) {
-    for person in lost {
+async fn with_room_again(witness: &Flow, lost: &[Lost], report: &mut Report) {
+    for Lost { person, .. } in lost {
         let revoked = tokio::time::timeout(RECOVERY, witness.revoke(person)).await;
         if !matches!(revoked, Ok(Ok(End::Ok { .. }))) {
             report.violated(format!("{} cannot be revoked on a disk with room", person.device()));
