@@ -133,10 +133,12 @@ impl Person {
         for ticket in &things.tickets {
             flock.watch(owner, Sort::Told, &ticket.1);
         }
-        let challenge = full_challenge(organisation, &phone, flock, owner).await;
+        let challenge = full_challenge(organisation, flock, owner).await;
+        // Before it is answered: who has answered is not rung any more.
         providers.next_fcm(&fcm, "challenge").await;
         providers.next_apns(&apns, "challenge").await;
         providers.next_webpush(&subscription, "challenge").await;
+        approve(organisation, &phone, &challenge).await;
         let shown = shown_code(organisation, &phone, flock, owner).await;
         let message = flock.word(owner, Sort::Told, "message_waiting");
         let body = json!({"user": {"external_id": external_id}, "message": message, "verification": {"mode": "none"}});
@@ -160,8 +162,8 @@ impl Person {
     }
 }
 
-/// A challenge with all that one can have, approved by the phone with its number.
-async fn full_challenge(organisation: &Organisation, phone: &Device, flock: &mut Flock, owner: Owner) -> Value {
+/// A challenge with all that one can have.
+async fn full_challenge(organisation: &Organisation, flock: &mut Flock, owner: Owner) -> Value {
     let mut word = |field: &str| flock.word(owner, Sort::Told, field);
     let body = json!({
         "user": {"external_id": word("external_id")}, "application": organisation.application,
@@ -178,14 +180,18 @@ async fn full_challenge(organisation: &Organisation, phone: &Device, flock: &mut
     let again = organisation.admin.send(request().json(&body)).await.ok(201);
     assert_eq!(again["id"], challenge["id"], "the key is in play");
     flock.watch(owner, Sort::Told, text(&challenge, "number"));
-    let id = text(&challenge, "id");
+    challenge
+}
+
+/// The phone approves it with its number.
+async fn approve(organisation: &Organisation, phone: &Device, challenge: &Value) {
+    let id = text(challenge, "id");
     phone.get("/v1/device/challenges").await.ok(200);
     phone.get(&format!("/v1/device/challenges/{id}")).await.ok(200);
-    let shown = phone.pending_of(&challenge).await;
-    let answer = Answer::approve(Some(text(&challenge, "number")));
+    let shown = phone.pending_of(challenge).await;
+    let answer = Answer::approve(Some(text(challenge, "number")));
     phone.respond_with(id, &phone.sign_response(&shown, &answer).unwrap()).await.ok(200);
-    organisation.admin.get(&format!("{}?include=evidence,deliveries", path_of(&challenge))).await.ok(200);
-    challenge
+    organisation.admin.get(&format!("{}?include=evidence,deliveries", path_of(challenge))).await.ok(200);
 }
 
 /// A challenge whose code the phone shows and the person types.
