@@ -96,6 +96,8 @@ async fn device(admin: &ApiClient, ear: &Ear, flock: &mut Flock, owner: Owner, k
     let code = device.registration().confirmation_code.clone().unwrap();
     admin.confirm(&enrollment, &code).await.ok(200);
     flock.watch(owner, Sort::Id, &device.device_id());
+    // As it says first: later it tells other versions.
+    admin.get(&format!("/v1/devices/{}", device.device_id())).await.ok(200);
     device
 }
 
