@@ -17,9 +17,12 @@ mod testing;
 pub(crate) use self::facts::Facts;
 use crate::history::Call;
 
+/// Finds what breaks one promise.
+type Check = fn(&[Call], &Facts) -> Vec<String>;
+
 /// All violations, each with the promise's name first.
 pub(crate) fn all(history: &[Call], facts: &Facts) -> Vec<String> {
-    let promises: [(&str, fn(&[Call], &Facts) -> Vec<String>); 7] = [
+    let promises: [(&str, Check); 7] = [
         ("one end", ends::check),
         ("acknowledged survives", survives::check),
         ("a revoke is a barrier", barrier::check),
@@ -28,7 +31,7 @@ pub(crate) fn all(history: &[Call], facts: &Facts) -> Vec<String> {
         ("organisations do not meet", isolation::check),
         ("every answer is one", replies::check),
     ];
-    let found = |(name, check): &(&str, fn(&[Call], &Facts) -> Vec<String>)| {
+    let found = |(name, check): &(&str, Check)| {
         check(history, facts).into_iter().map(|what| format!("{name}: {what}")).collect::<Vec<_>>()
     };
     promises.iter().flat_map(found).collect()

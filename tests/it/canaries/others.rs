@@ -102,7 +102,8 @@ async fn told(organisation: &Organisation, people: &[Person], receiver: &Receive
     assert!(wanted.len() > 50, "{} events", wanted.len());
     while !wanted.is_empty() {
         let message = receiver.hooks.next(&organisation.hook.name, SOON).await;
-        let message: Value = serde_json::from_str(&message.expect("it is told of all").push.body).unwrap();
+        let message: Value =
+            serde_json::from_str(&message.unwrap_or_else(|| panic!("it is told of all")).push.body).unwrap();
         if let Some(id) = message["data"]["id"].as_str() {
             wanted.remove(id);
         }

@@ -117,7 +117,7 @@ impl Attack<'_> {
         }
         if self.args.patient {
             // HTTP/2 streams may wait as long as their connection lives and the peer is there; those of HTTP/1 may not.
-            for is_let_go in join_all(greedy.into_iter().map(Raw::is_let_go)).await {
+            for is_let_go in join_all(greedy.into_iter().map(Raw::let_go)).await {
                 self.report.count("connections that never read", 1);
                 if !is_let_go {
                     self.report.violated("a connection that never read was never let go");
@@ -201,7 +201,7 @@ impl Attack<'_> {
         let (headers, body) = (messages::endless(false), messages::endless(true));
         let mut slow = Vec::new();
         for _ in 0..self.args.connections {
-            for (bytes, begun) in [(&headers[..0], 0), (&headers[..], 60), (&body[..], 200)] {
+            for (bytes, begun) in [(&[][..], 0), (headers.as_slice(), 60), (body.as_slice(), 200)] {
                 let (at_once, rest) = bytes.split_at(begun.min(bytes.len()));
                 let mut raw = Raw::open(self.port).await?;
                 let _taken = raw.send(at_once).await;
@@ -253,7 +253,8 @@ impl Attack<'_> {
             self.report
                 .violated(format!("{name}: {} streams were answered, {asked} were asked on", said.answers.len()));
         }
-        if !heard.is_closed && !(must_end && said.has_said_goodbye) {
+        let has_ended = heard.is_closed || (must_end && said.has_said_goodbye);
+        if !has_ended {
             self.report.violated(format!("{name}: the connection goes on"));
         }
     }

@@ -34,7 +34,8 @@ pub(super) fn check(_history: &[Call], facts: &Facts) -> Vec<String> {
             _ => false,
         };
         // One that is over by the clock may wait for the sweeper.
-        if !fits && !(ends.is_empty() && status == "expired") {
+        let is_unswept = ends.is_empty() && status == "expired";
+        if !fits && !is_unswept {
             violations.push(format!("challenge {challenge} is {status}, the log says {ends:?}"));
         }
     }

@@ -81,7 +81,7 @@ mod tests {
     fn what_was_acknowledged_is_there() {
         let created = event("challenge.created", C, 1);
         let history = [call(Op::CreateChallenge, "k", 1, ok_with("id", C))];
-        let there = facts(&[(C, "pending")], &[created.clone()]);
+        let there = facts(&[(C, "pending")], std::slice::from_ref(&created));
         assert_eq!(check(&history, &there), Vec::<String>::new());
         assert_eq!(check(&history, &facts(&[], &[created])).len(), 1);
         assert_eq!(check(&history, &facts(&[(C, "pending")], &[])).len(), 1, "the log has lost it");

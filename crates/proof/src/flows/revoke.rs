@@ -26,7 +26,8 @@ impl Flow {
             Ok::<_, Turn>(())
         };
         let (revoked, answered) = tokio::join!(revoke, answer);
-        (revoked?, answered?);
+        revoked?;
+        answered?;
         for (asking, challenge) in &waiting {
             self.answer(person, challenge, &Answer::approve(Some(&asking.number)), "lost").await?;
             self.read(&asking.id).await?;

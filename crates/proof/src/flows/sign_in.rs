@@ -50,7 +50,8 @@ impl Flow {
         let answer = Answer::approve(Some(&asking.number));
         let answer = self.answer(person, &challenge, &answer, "right");
         let (cancelled, answered) = tokio::join!(self.withdraw(&asking.id), answer);
-        (cancelled?, answered?);
+        cancelled?;
+        answered?;
         self.read(&asking.id).await
     }
 

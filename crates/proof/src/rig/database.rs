@@ -18,7 +18,6 @@ pub(crate) enum Db {
 /// A fresh database.
 #[derive(Debug)]
 pub(crate) struct Database {
-    pub(crate) db: Db,
     /// As in `database.url`.
     pub(crate) url: String,
     cluster: Option<(PgConnectOptions, String)>,
@@ -29,7 +28,7 @@ impl Database {
     pub(crate) async fn create(db: Db, folder: &Path, cluster_url: Option<&str>) -> Result<Self, ProofError> {
         if db == Db::Sqlite {
             let file = folder.join("countersign.db");
-            return Ok(Self { db, url: format!("sqlite://{}", file.display()), cluster: None });
+            return Ok(Self { url: format!("sqlite://{}", file.display()), cluster: None });
         }
         let missing =
             || ProofError::Rig("name a PostgreSQL with DATABASE_URL (scripts/with-postgres.sh does)".to_owned());
@@ -42,7 +41,7 @@ impl Database {
         let mut connection = options.connect().await.map_err(failed)?;
         connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.map_err(failed)?;
         let (server, _) = cluster_url.rsplit_once('/').ok_or_else(missing)?;
-        Ok(Self { db, url: format!("{server}/{name}"), cluster: Some((options, name)) })
+        Ok(Self { url: format!("{server}/{name}"), cluster: Some((options, name)) })
     }
 
     /// Drops it; whoever is still connected is cut off.

@@ -94,7 +94,7 @@ impl Raw {
 
     /// Whether the server lets go of it although nothing was ever read from it. Reading would set the server's answers
     /// free; that it has gone shows in what can no longer be sent.
-    pub(super) async fn is_let_go(mut self) -> bool {
+    pub(super) async fn let_go(mut self) -> bool {
         let since = crate::system::Stopwatch::start();
         while since.elapsed() < PATIENCE.saturating_mul(2) {
             // A peer that is gone refuses it; one that is there leaves it in the buffers, or untaken.
