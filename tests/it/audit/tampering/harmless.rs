@@ -75,6 +75,12 @@ const HARMLESS: &[Entry] = &[
     ),
     (
         "challenges",
+        &["tenant_id"],
+        "kept.status IN ('expired', 'cancelled')",
+        "gone from here, as if deleted; no event of the other organisation tells of it, if that has any",
+    ),
+    (
+        "challenges",
         &[DELETION],
         "kept.status IN ('expired', 'cancelled')",
         "no device decided, and the log says how it ended",
@@ -111,6 +117,13 @@ const HARMLESS: &[Entry] = &[
         &["consecutive_failures"],
         "now.consecutive_failures > kept.consecutive_failures",
         "more failures lock sooner",
+    ),
+    (
+        "users",
+        &["consecutive_failures"],
+        "EXISTS (SELECT 1 FROM challenges WHERE challenges.user_id = kept.id AND challenges.wrong_codes > 0)",
+        "of wrong codes only the last one of a challenge is in the log, which so tells how many there were at least; \
+         whoever writes the database reads the code, and need not guess",
     ),
     (
         "users",
