@@ -85,6 +85,12 @@ const HARMLESS: &[Entry] = &[
         "kept.status IN ('expired', 'cancelled')",
         "no device decided, and the log says how it ended",
     ),
+    (
+        "challenges",
+        &["erased_at"],
+        "kept.erased_at IS NOT NULL AND now.erased_at IS NOT NULL",
+        "its person was erased, which the log says, and when; of one who was not, any time here is named",
+    ),
     ("audit_heads", &["sealed_at"], "true", "for people; nothing is concluded from it"),
     ("audit_tiles", &[COPY], "true", "a tile beyond the log is written anew when the log gets there"),
     ("users", &["display_name", "created_at"], "true", "for people; what is signed has the name of its time"),
