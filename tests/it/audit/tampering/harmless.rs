@@ -75,21 +75,15 @@ const HARMLESS: &[Entry] = &[
     ),
     (
         "challenges",
-        &["tenant_id"],
+        &["tenant_id", "erased_at"],
         "kept.status IN ('expired', 'cancelled')",
-        "gone from here, as if deleted; no event of the other organisation tells of it, if that has any",
+        "gone from here, as if deleted: no list has what is another organisation's or erased",
     ),
     (
         "challenges",
         &[DELETION],
         "kept.status IN ('expired', 'cancelled')",
         "no device decided, and the log says how it ended",
-    ),
-    (
-        "challenges",
-        &["erased_at"],
-        "kept.erased_at IS NOT NULL AND now.erased_at IS NOT NULL",
-        "its person was erased, which the log says, and when; of one who was not, any time here is named",
     ),
     ("audit_heads", &["sealed_at"], "true", "for people; nothing is concluded from it"),
     ("audit_tiles", &[COPY], "true", "a tile beyond the log is written anew when the log gets there"),
