@@ -7,7 +7,7 @@
 //! Never sends more than `payload` allows. To understand one more of Apple's answers: its line in `verdict`.
 
 mod token;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 //! Never sends more than `payload` allows. To understand one more of Google's answers: its line in `verdict`.
 
 mod oauth;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::sync::{
     Arc,

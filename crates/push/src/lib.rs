@@ -20,6 +20,8 @@ mod destinations;
 mod doctor;
 mod es256;
 mod fcm;
+#[doc(hidden)]
+pub mod judged;
 mod payload;
 mod places;
 mod report;

@@ -209,7 +209,7 @@ async fn read(mut response: Response) {
 }
 
 /// What an answer means. A redirect is none: a message goes where an administrator said, and nowhere else.
-fn verdict(status: u16, headers: &HeaderMap, clock: &dyn Clock) -> WebhookOutcome {
+pub(crate) fn verdict(status: u16, headers: &HeaderMap, clock: &dyn Clock) -> WebhookOutcome {
     match status {
         200..=299 => WebhookOutcome::Delivered,
         410 => WebhookOutcome::Gone,

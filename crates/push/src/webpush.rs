@@ -238,7 +238,7 @@ fn body(notification: &LeasedNotification) -> Option<Vec<u8>> {
 
 /// What a push service's answer means (RFC 8030 sections 5 and 7.3, RFC 8292 section 4.2; protocol 8.5). Without the
 /// status: the address is a device's choice, and who chose it is not to learn what else answers there.
-fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
+pub(crate) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
     let after_millis = answer.retry_after_millis(now);
     let retry = |code| Outcome::Retry { after_millis, reason: Reason::of(code) };
     let waits = after_millis.filter(|millis| *millis > 0).map(Health::Waits);

@@ -19,6 +19,8 @@ pub mod http;
 pub mod keyring;
 pub mod outbox;
 pub mod pushing;
+#[doc(hidden)]
+pub mod rehearsal;
 pub mod shutdown;
 pub mod sightings;
 pub mod signing;

@@ -110,7 +110,7 @@ pub(super) const fn unsendable() -> (Outcome, Health) {
     (Outcome::Undeliverable(Reason::of("bad-device-token")), Health::Unknown)
 }
 
-pub(super) fn verdict(answer: &Answer, notification: &LeasedNotification, now: Timestamp) -> (Outcome, Health) {
+pub(crate) fn verdict(answer: &Answer, notification: &LeasedNotification, now: Timestamp) -> (Outcome, Health) {
     if answer.status == 200 {
         return (Outcome::Accepted, Health::Alive);
     }

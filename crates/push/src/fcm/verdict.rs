@@ -85,7 +85,7 @@ pub(super) fn is_unauthenticated(answer: &Answer) -> bool {
     answer.status == 401 && error(answer) != Error::OfFcm("third-party-auth-error")
 }
 
-pub(super) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
+pub(crate) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
     let status = answer.status;
     let retry = |reason| Outcome::Retry { after_millis: answer.retry_after_millis(now), reason };
     if status == 200 {

@@ -212,6 +212,14 @@ impl Settings {
         Self::from_figment(&Figment::from(Toml::string(DEFAULTS)))
     }
 
+    /// Defaults and the text of a file, and nothing of the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`].
+    pub fn of_text(text: &str) -> Result<Self, ConfigError> {
+        Self::from_figment(&Figment::from(Toml::string(DEFAULTS)).merge(Toml::string(text)))
+    }
+
     fn from_layers(file: Option<&Path>, environment: Env) -> Result<Self, ConfigError> {
         let mut layers = Figment::from(Toml::string(DEFAULTS));
         if let Some(path) = file {

@@ -70,7 +70,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for StrictJsonWithMembers<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+/// A body as a `T`.
+///
+/// # Errors
+/// 400, 422.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     json::from_slice(bytes).map_err(|error| match error {
         ReadError::Malformed(malformed) => malformed_request(&malformed),
         ReadError::WrongShape(shape) => ApiError::invalid(&shape.pointer, &shape.detail),

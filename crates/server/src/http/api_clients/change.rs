@@ -61,7 +61,7 @@ pub async fn handle(
 
 /// What the request asks for, checked.
 #[derive(Debug, Clone)]
-struct Wanted {
+pub(crate) struct Wanted {
     name: Option<String>,
     scopes: Option<Scopes>,
     /// `Some(None)`: all.
@@ -79,7 +79,7 @@ impl Wanted {
     }
 }
 
-fn check(value: &Request) -> ApiResult<Wanted> {
+pub(crate) fn check(value: &Request) -> ApiResult<Wanted> {
     let mut errors: Vec<FieldError> = Vec::new();
     let mut checker = Checker::default();
     let name = checker.optional_text("/name", value.name.as_deref(), 1, 128);

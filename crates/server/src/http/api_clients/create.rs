@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use countersign_core::{
-    api_client::{ApiClient, check_applications, check_scopes},
+    api_client::{ApiClient, Applications, Scopes, check_applications, check_scopes},
     ports::api_clients::{CreateApiClient, CreateApiClientOutcome},
     text::Checker,
 };
@@ -31,20 +31,7 @@ pub async fn handle(
     StrictJson { value, .. }: StrictJson<Request>,
 ) -> ApiResult<(StatusCode, Json<ApiClientCreated>)> {
     let now = app.now();
-    let mut errors: Vec<FieldError> = Vec::new();
-    let mut checker = Checker::default();
-    let name = checker.text("/name", &value.name, 1, 128);
-    errors.extend(checker.finish().err().unwrap_or_default());
-    let scopes = check_scopes("/scopes", &value.scopes).map_err(|more| errors.extend(more)).unwrap_or_default();
-    let applications = match &value.applications {
-        None => None,
-        Some(names) => check_applications("/applications", names.iter().map(String::as_str))
-            .map_err(|more| errors.extend(more))
-            .ok(),
-    };
-    if !errors.is_empty() {
-        return Err(ApiError::invalid_members(errors));
-    }
+    let (name, scopes, applications) = check(&value)?;
     let stamp = caller.stamp(&app, now);
     let whose = (stamp.tenant_id, app.new_id(now));
     let key = MadeKey::make(&app, whose, value.public_key.as_ref(), value.expires_in_days, now)?;
@@ -75,4 +62,23 @@ pub async fn handle(
     }
     let client = show_client(client, Some(vec![key.show(now)]));
     Ok((StatusCode::CREATED, Json(ApiClientCreated { client, api_key: key.reveal() })))
+}
+
+/// Its name, what it may do, and for which applications; `None`: all.
+pub(crate) fn check(value: &Request) -> ApiResult<(String, Scopes, Option<Applications>)> {
+    let mut errors: Vec<FieldError> = Vec::new();
+    let mut checker = Checker::default();
+    let name = checker.text("/name", &value.name, 1, 128);
+    errors.extend(checker.finish().err().unwrap_or_default());
+    let scopes = check_scopes("/scopes", &value.scopes).map_err(|more| errors.extend(more)).unwrap_or_default();
+    let applications = match &value.applications {
+        None => None,
+        Some(names) => check_applications("/applications", names.iter().map(String::as_str))
+            .map_err(|more| errors.extend(more))
+            .ok(),
+    };
+    if !errors.is_empty() {
+        return Err(ApiError::invalid_members(errors));
+    }
+    Ok((name, scopes, applications))
 }

@@ -85,15 +85,9 @@ impl MadeKey {
         expires_in_days: Option<u16>,
         now: Timestamp,
     ) -> ApiResult<Self> {
-        let mut checker = Checker::default();
-        let days = expires_in_days.map(|days| checker.range("/expires_in_days", days.into(), 1, MAX_KEY_DAYS));
-        checker.finish().map_err(ApiError::invalid_members)?;
-        let (credential, secret) = match public_key {
-            Some(jwk) => {
-                let key = PublicKey::from_jwk(jwk);
-                let key = key.map_err(|_| ApiError::invalid("/public_key", "must be a public P-256 key"))?;
-                (Credential::PublicKey(key), None)
-            }
+        let (key, days) = check_key(public_key, expires_in_days)?;
+        let (credential, secret) = match key {
+            Some(key) => (Credential::PublicKey(key), None),
             None => {
                 let secret = ApiKey::generate(app.entropy.as_ref());
                 (Credential::ApiKey(secret.digest()), Some(secret))
@@ -114,6 +108,19 @@ impl MadeKey {
     fn reveal(&self) -> Option<String> {
         self.secret.as_ref().map(|secret| secret.reveal().to_owned())
     }
+}
+
+/// The public key that was sent, and how many days a key is to live.
+pub(crate) fn check_key(
+    public_key: Option<&Jwk>,
+    expires_in_days: Option<u16>,
+) -> ApiResult<(Option<PublicKey>, Option<i64>)> {
+    let mut checker = Checker::default();
+    let days = expires_in_days.map(|days| checker.range("/expires_in_days", days.into(), 1, MAX_KEY_DAYS));
+    checker.finish().map_err(ApiError::invalid_members)?;
+    let key = public_key.map(PublicKey::from_jwk).transpose();
+    let key = key.map_err(|_| ApiError::invalid("/public_key", "must be a public P-256 key"))?;
+    Ok((key, days))
 }
 
 /// The seal over what a client may do.

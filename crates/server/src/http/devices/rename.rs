@@ -36,9 +36,7 @@ pub async fn handle(
     StrictJson { value, .. }: StrictJson<Request>,
 ) -> ApiResult<Json<Device>> {
     let device_id = parse(&id)?;
-    let mut checker = Checker::default();
-    let name = checker.text("/name", &value.name, 1, 64);
-    checker.finish().map_err(ApiError::invalid_members)?;
+    let name = check(&value)?;
     let now = app.now();
     let command = RenameDevice { stamp: caller.stamp(&app, now), device_id, name };
     match app.store.rename_device(command).await? {
@@ -50,4 +48,11 @@ pub async fn handle(
         }
         RenameDeviceOutcome::NotFound => Err(ApiError::not_found()),
     }
+}
+
+pub(crate) fn check(value: &Request) -> ApiResult<String> {
+    let mut checker = Checker::default();
+    let name = checker.text("/name", &value.name, 1, 64);
+    checker.finish().map_err(ApiError::invalid_members)?;
+    Ok(name)
 }

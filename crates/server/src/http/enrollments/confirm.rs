@@ -47,10 +47,7 @@ pub async fn handle(
     StrictJson { value, .. }: StrictJson<Request>,
 ) -> ApiResult<Json<Enrollment>> {
     let id = parse(&id)?;
-    if value.code.len() != 6 || !value.code.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Not counted: nobody reads six digits off a phone and types something else.
-        return Err(ApiError::invalid("/code", "must be six digits"));
-    }
+    check(&value)?;
     let outcome = confirm(&app, &caller, id, value.code).await?;
     let refusal = match outcome {
         ConfirmOutcome::Completed | ConfirmOutcome::AlreadyCompleted => None,
@@ -66,6 +63,14 @@ pub async fn handle(
         Some(refusal) => Err(refusal),
         None => Ok(Json(show_enrollment(find(&app, &caller, id).await?, app.now()))),
     }
+}
+
+pub(crate) fn check(value: &Request) -> ApiResult<()> {
+    if value.code.len() != 6 || !value.code.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Not counted: nobody reads six digits off a phone and types something else.
+        return Err(ApiError::invalid("/code", "must be six digits"));
+    }
+    Ok(())
 }
 
 async fn confirm(app: &App, caller: &ApiCaller, id: EnrollmentId, code: String) -> ApiResult<ConfirmOutcome> {

@@ -9,7 +9,7 @@ use axum::{Json, extract::State};
 use countersign_core::{
     challenge::{self, ChallengeRequest},
     device::is_dormant,
-    policy::{EffectivePolicy, Policy, PolicyRefusal, Resolved, check, resolve, stricter},
+    policy::{EffectivePolicy, Policy, PolicyRefusal, Resolved, check as rules, resolve, stricter},
     ports::{Store, challenges::Addressee},
 };
 use countersign_proto::{
@@ -60,12 +60,8 @@ pub async fn run(
     asked: DryRun,
     now: Timestamp,
 ) -> ApiResult<DryRunResult> {
-    let policy = match &asked.policy {
-        None => in_force.clone(),
-        Some(tried) => checked(tried, in_force.version)?,
-    };
     let has_user = asked.user.is_some();
-    let request = challenge::check(as_creation(asked)).map_err(ApiError::invalid_members)?;
+    let (policy, request) = check(in_force, asked)?;
     let resolved = resolve(&policy, &request.policy);
     let mut result = judge(&policy, &request, &resolved);
     if let (true, Ok(resolved)) = (has_user, &resolved) {
@@ -74,10 +70,20 @@ pub async fn run(
     Ok(result)
 }
 
+/// The policy to be tried, and the request that it is tried with.
+pub(crate) fn check(in_force: &Policy, asked: DryRun) -> ApiResult<(Policy, ChallengeRequest)> {
+    let policy = match &asked.policy {
+        None => in_force.clone(),
+        Some(tried) => checked(tried, in_force.version)?,
+    };
+    let request = challenge::check(as_creation(asked)).map_err(ApiError::invalid_members)?;
+    Ok((policy, request))
+}
+
 fn checked(tried: &Policy, version: u32) -> ApiResult<Policy> {
     let inside = |error: FieldError| FieldError { pointer: format!("/policy{}", error.pointer), ..error };
     let refused = |errors: Vec<FieldError>| ApiError::invalid_members(errors.into_iter().map(inside).collect());
-    check::policy(tried).map_err(refused)?;
+    rules::policy(tried).map_err(refused)?;
     Ok(Policy { version, ..tried.clone() })
 }
 

@@ -29,6 +29,16 @@ pub async fn handle(
     caller: ApiCaller,
     StrictJson { value, .. }: StrictJson<Request>,
 ) -> ApiResult<Json<Tenant>> {
+    let (name, retention) = check(value)?;
+    let command = ChangeTenant { stamp: caller.stamp(&app, app.now()), name, retention };
+    match app.store.change_tenant(command).await? {
+        ChangeTenantOutcome::Changed(details) => Ok(Json(show_tenant(*details))),
+        ChangeTenantOutcome::NotFound => Err(ApiError::internal("the caller's tenant is gone")),
+    }
+}
+
+/// Name and retention, where they are to change.
+pub(crate) fn check(value: Request) -> ApiResult<(Option<String>, Option<TenantRetention>)> {
     let mut checker = Checker::default();
     let name = checker.optional_text("/name", value.name.as_deref(), 1, 128);
     let retention = value.retention.map(|retention| {
@@ -45,9 +55,5 @@ pub async fn handle(
         }
     });
     checker.finish().map_err(ApiError::invalid_members)?;
-    let command = ChangeTenant { stamp: caller.stamp(&app, app.now()), name, retention };
-    match app.store.change_tenant(command).await? {
-        ChangeTenantOutcome::Changed(details) => Ok(Json(show_tenant(*details))),
-        ChangeTenantOutcome::NotFound => Err(ApiError::internal("the caller's tenant is gone")),
-    }
+    Ok((name, retention))
 }

@@ -29,14 +29,20 @@ pub async fn handle(
     StrictJson { value, .. }: StrictJson<ChangeUser>,
 ) -> ApiResult<Json<User>> {
     let (id, now) = (parse(&id)?, app.now());
-    let Some(display_name) = value.display_name else {
+    let Some(display_name) = check(value)? else {
         let record = app.store.user(caller.caller.tenant_id, id).await?.ok_or_else(ApiError::not_found)?;
         return Ok(Json(show_user(record, now)));
     };
+    let renamed = app.store.rename_user(RenameUser { stamp: caller.stamp(&app, now), id, display_name }).await?;
+    Ok(Json(show_user(renamed.ok_or_else(ApiError::not_found)?, now)))
+}
+
+/// The name to be shown from now on, `Some(None)`: none; `None`: as it is.
+pub(crate) fn check(value: ChangeUser) -> ApiResult<Option<Option<String>>> {
+    let Some(display_name) = value.display_name else { return Ok(None) };
     let mut checker = Checker::default();
     let display_name = Some(display_name).filter(|name| !name.is_empty());
     let display_name = checker.optional_text("/display_name", display_name.as_deref(), 1, 128);
     checker.finish().map_err(ApiError::invalid_members)?;
-    let renamed = app.store.rename_user(RenameUser { stamp: caller.stamp(&app, now), id, display_name }).await?;
-    Ok(Json(show_user(renamed.ok_or_else(ApiError::not_found)?, now)))
+    Ok(Some(display_name))
 }

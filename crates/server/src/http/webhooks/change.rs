@@ -13,6 +13,7 @@ use countersign_core::{
     webhook::{DisabledReason, EventFilter, WebhookStatus},
 };
 use countersign_proto::api::webhooks::{ChangeWebhook as Request, Webhook};
+use countersign_push::WebhookSender;
 
 use super::{change, check_description, check_events, check_url, parse, show_webhook};
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// What the members say, checked.
-struct Wanted {
+pub(crate) struct Wanted {
     url: Option<String>,
     events: Option<EventFilter>,
     description: Option<String>,
@@ -47,9 +48,15 @@ pub async fn handle(
     let id = parse(&id)?;
     // Whose it is comes before what is wrong with it.
     super::find(&app, &caller, id).await?;
+    let wanted = check(&app.webhooks, &request)?;
+    let record = change(&app, &caller, id, |record| Ok(command(&app, &caller, record, &wanted))).await?;
+    Ok(Json(show_webhook(&app, record)?))
+}
+
+pub(crate) fn check(webhooks: &WebhookSender, request: &Request) -> ApiResult<Wanted> {
     let mut checker = Checker::default();
     let wanted = Wanted {
-        url: request.url.as_deref().map(|url| check_url(&app, &mut checker, url)),
+        url: request.url.as_deref().map(|url| check_url(webhooks, &mut checker, url)),
         events: request.events.as_deref().map(|words| check_events(&mut checker, words)),
         description: check_description(&mut checker, request.description.as_deref()),
         status: request.enabled.map(|enabled| match enabled {
@@ -58,8 +65,7 @@ pub async fn handle(
         }),
     };
     checker.finish().map_err(ApiError::invalid_members)?;
-    let record = change(&app, &caller, id, |record| Ok(command(&app, &caller, record, &wanted))).await?;
-    Ok(Json(show_webhook(&app, record)?))
+    Ok(wanted)
 }
 
 fn command(app: &App, caller: &ApiCaller, record: &WebhookRecord, wanted: &Wanted) -> Option<ChangeWebhook> {

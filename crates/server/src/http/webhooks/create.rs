@@ -12,6 +12,7 @@ use countersign_proto::{
     api::webhooks::{CreateWebhook as Request, WebhookWithSecret},
     problem::ProblemType,
 };
+use countersign_push::WebhookSender;
 
 use super::{check_description, check_events, check_url, show_with_secret};
 use crate::{
@@ -33,11 +34,7 @@ pub async fn handle(
     caller: ApiCaller,
     StrictJson { value: request, .. }: StrictJson<Request>,
 ) -> ApiResult<(StatusCode, Json<WebhookWithSecret>)> {
-    let mut checker = Checker::default();
-    let url = check_url(&app, &mut checker, &request.url);
-    let events = request.events.map_or_else(EventFilter::all, |words| check_events(&mut checker, &words));
-    let description = check_description(&mut checker, request.description.as_deref());
-    checker.finish().map_err(ApiError::invalid_members)?;
+    let (url, events, description) = check(&app.webhooks, request)?;
     let now = app.now();
     let (id, tenant_id) = (app.new_id(now), caller.caller.tenant_id);
     let (secret_id, previous_secrets) = (app.new_id(now), Vec::new());
@@ -55,4 +52,14 @@ pub async fn handle(
             Err(ApiError::new(ProblemType::QuotaExceeded).with("quota", "webhooks").with("limit", limit))
         }
     }
+}
+
+/// Where, of what, and what it is for.
+pub(crate) fn check(webhooks: &WebhookSender, request: Request) -> ApiResult<(String, EventFilter, Option<String>)> {
+    let mut checker = Checker::default();
+    let url = check_url(webhooks, &mut checker, &request.url);
+    let events = request.events.map_or_else(EventFilter::all, |words| check_events(&mut checker, &words));
+    let description = check_description(&mut checker, request.description.as_deref());
+    checker.finish().map_err(ApiError::invalid_members)?;
+    Ok((url, events, description))
 }

@@ -24,6 +24,7 @@ use countersign_proto::{
     api::webhooks::{Webhook, WebhookAttempt, WebhookDelivery, WebhookWithSecret},
     ids::{WebhookDeliveryId, WebhookId},
 };
+use countersign_push::WebhookSender;
 
 use super::{
     access::ApiCaller,
@@ -59,8 +60,8 @@ async fn find_delivery(
 
 /// The URL in the form in which it will be asked for. Why one is refused is not said further than by the rule: what is
 /// inside this server's network is nobody's business.
-fn check_url(app: &App, checker: &mut Checker, url: &str) -> String {
-    let checked = app.webhooks.check(url).ok();
+fn check_url(webhooks: &WebhookSender, checker: &mut Checker, url: &str) -> String {
+    let checked = webhooks.check(url).ok();
     let checked = checked.filter(|checked| checked.chars().count() <= MAX_URL_CHARACTERS);
     if checked.is_none() {
         checker.refuse(

@@ -37,16 +37,7 @@ pub async fn handle(
 ) -> ApiResult<(StatusCode, Json<Replayed>)> {
     let webhook_id = parse(&id)?;
     super::find(&app, &caller, webhook_id).await?;
-    let mut checker = Checker::default();
-    let status = match request.status.as_deref() {
-        None | Some("failed") => DeliveryStatus::Failed,
-        Some("delivered") => DeliveryStatus::Delivered,
-        Some(_) => {
-            checker.refuse("/status", "must be `failed` or `delivered`");
-            DeliveryStatus::Failed
-        }
-    };
-    checker.finish().map_err(ApiError::invalid_members)?;
+    let status = check(&request)?;
     let now = app.now();
     let command = ReplayDeliveries {
         stamp: caller.stamp(&app, now),
@@ -59,4 +50,19 @@ pub async fn handle(
     };
     let queued = app.store.replay_webhook_deliveries(command).await?;
     Ok((StatusCode::ACCEPTED, Json(Replayed { queued, has_more: queued >= u64::from(PORTION) })))
+}
+
+/// Which messages.
+pub(crate) fn check(request: &Request) -> ApiResult<DeliveryStatus> {
+    let mut checker = Checker::default();
+    let status = match request.status.as_deref() {
+        None | Some("failed") => DeliveryStatus::Failed,
+        Some("delivered") => DeliveryStatus::Delivered,
+        Some(_) => {
+            checker.refuse("/status", "must be `failed` or `delivered`");
+            DeliveryStatus::Failed
+        }
+    };
+    checker.finish().map_err(ApiError::invalid_members)?;
+    Ok(status)
 }

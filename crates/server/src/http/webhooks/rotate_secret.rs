@@ -39,10 +39,7 @@ pub async fn handle(
 ) -> ApiResult<Json<WebhookWithSecret>> {
     let id = parse(&id)?;
     super::find(&app, &caller, id).await?;
-    let mut checker = Checker::default();
-    let overlap = request.overlap_seconds.unwrap_or(USUAL_OVERLAP_SECONDS);
-    let overlap = checker.range("/overlap_seconds", overlap, 0, MAX_OVERLAP_SECONDS);
-    checker.finish().map_err(ApiError::invalid_members)?;
+    let overlap = check(&request)?;
     let now = app.now();
     let record = change(&app, &caller, id, |record| {
         let until = (overlap > 0).then(|| now.plus_seconds(overlap));
@@ -64,4 +61,13 @@ pub async fn handle(
         }))
     });
     Ok(Json(show_with_secret(&app, record.await?)?))
+}
+
+/// For how many seconds the old secret signs, too.
+pub(crate) fn check(request: &Request) -> ApiResult<i64> {
+    let mut checker = Checker::default();
+    let overlap = request.overlap_seconds.unwrap_or(USUAL_OVERLAP_SECONDS);
+    let overlap = checker.range("/overlap_seconds", overlap, 0, MAX_OVERLAP_SECONDS);
+    checker.finish().map_err(ApiError::invalid_members)?;
+    Ok(overlap)
 }
