@@ -1,9 +1,9 @@
 # Thin names for what the scripts and the binary do. `make` alone explains them.
-.PHONY: help demo test run check interop deploy-check proof bench tools
+.PHONY: help demo test run check interop deploy-check proof proof-sabotage bench tools
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
+	@sed -n -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 demo: tools ## one sign-in from enrollment to offline verification, on this machine
 	@cargo build --locked --package countersign
@@ -26,6 +26,9 @@ deploy-check: ## image, compose file and unit without a container engine, up to 
 
 proof: tools ## the proofs in full (docs/proof.md); `make test` runs them small
 	@scripts/proof.sh
+
+proof-sabotage: tools ## break the server on purpose, and see whether the harness finds it (ARGS="NAME...": some)
+	@scripts/proof-sabotage.sh $(ARGS)
 
 bench: tools ## measure what docs/performance.md says, on this machine, and write it there
 	@scripts/bench.sh
