@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, str::FromStr as _};
 
+use countersign_simulator::commit_thief::CommitThief;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqliteConnection, postgres::PgConnectOptions,
     sqlite::SqliteConnectOptions,
@@ -151,6 +152,12 @@ impl Database {
 
 fn folder() -> TempDir {
     tempfile::Builder::new().prefix("countersign-test-").tempdir().unwrap()
+}
+
+/// A thief before the PostgreSQL that all tests share.
+pub async fn commit_thief() -> CommitThief {
+    let database = PgConnectOptions::from_str(&cluster_url()).unwrap();
+    CommitThief::start(database.get_host(), database.get_port()).await.unwrap()
 }
 
 /// The PostgreSQL that all tests share.

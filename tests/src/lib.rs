@@ -28,8 +28,8 @@
 //!   whole problem document. `enroll` gives a [`Device`], which is the simulator's phone and what tests add to it.
 //! - [`at_once`] runs many things at the same time.
 //! - Artefacts that no honest phone would send: [`forge`].
-//! - Around several nodes: [`Balancer`] before them, [`CommitThief`] between them and PostgreSQL, [`Cluster`]: a
-//!   PostgreSQL of the test's own, to restart.
+//! - Around several nodes: [`Balancer`] before them, [`commit_thief`] between them and PostgreSQL, [`Cluster`]:
+//!   a PostgreSQL of the test's own, to restart.
 //!
 //! Must never sleep, skip a database, or look at the system's clock. To add a helper: beside its like, if two
 //! stories need it.
@@ -47,7 +47,6 @@ mod at_once;
 mod balancer;
 mod clock;
 mod cluster;
-mod commit_thief;
 mod database;
 mod device;
 pub mod forge;
@@ -64,8 +63,7 @@ pub use self::{
     balancer::Balancer,
     clock::TestClock,
     cluster::{Certificate, Cluster, postgres_program},
-    commit_thief::{CommitThief, Loss},
-    database::{Database, Db},
+    database::{Database, Db, commit_thief},
     device::Device,
     http::{Ear, Exchange, Http, Reply},
     ports::free_port,

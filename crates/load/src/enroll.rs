@@ -5,12 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use countersign_simulator::process::{Process, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::{
     LoadError,
     population::{Confirmation, Steps, enroll_in_flows},
-    process::{Process, Usage},
     say,
     statistics::{Latencies, rounded},
     target::{Server, Target},

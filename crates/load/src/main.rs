@@ -13,7 +13,6 @@ mod floor;
 mod notifications;
 mod overload;
 mod population;
-mod process;
 mod push;
 mod reply;
 mod request;

@@ -10,6 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use countersign_simulator::process::{Process, Usage};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -17,7 +18,6 @@ use crate::{
     LoadError,
     device::Device,
     population,
-    process::{Process, Usage},
     reply::{Created, Failure, Pending, Standing, expect},
     results::{self, Kept},
     say,

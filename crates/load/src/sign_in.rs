@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_simulator::process::{Process, Usage};
 use tokio::task::JoinSet;
 
 use self::{
@@ -30,7 +31,6 @@ use crate::{
     LoadError,
     device::Device,
     population,
-    process::{Process, Usage},
     reply::Failure,
     results::{self, Kept},
     say,

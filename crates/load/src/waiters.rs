@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_simulator::process::{Process, Usage};
 use tokio::task::JoinSet;
 
 use self::figures::{Figures, Side};
@@ -25,7 +26,6 @@ use crate::{
     LoadError,
     device::Device,
     population,
-    process::{Process, Usage},
     reply::{Created, Failure, Pending, Standing, expect},
     results::{self, Kept},
     say,

@@ -12,7 +12,7 @@ mod world;
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_proto::ids::DeviceId;
+use countersign_proto::{ids::DeviceId, timestamp::Timestamp};
 use countersign_simulator::phone::{Phone, PhoneError, Server, Surroundings};
 use futures_util::future::join_all;
 
@@ -71,8 +71,18 @@ pub(crate) async fn run(world: &Arc<World>, count: u32, dice: &Dice) -> u64 {
 
 impl Flow {
     pub(crate) fn new(world: Arc<World>, number: u32, dice: Dice) -> Self {
+        Self::with_clock(world, number, dice, system::now)
+    }
+
+    /// One whose phones have another clock.
+    pub(crate) fn with_clock(
+        world: Arc<World>,
+        number: u32,
+        dice: Dice,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
         let random = SharedDice::new(dice.part(u64::MAX));
-        let surroundings = Surroundings::new(system::now, move |buffer: &mut [u8]| random.fill(buffer));
+        let surroundings = Surroundings::new(clock, move |buffer: &mut [u8]| random.fill(buffer));
         Self { world, number, dice, surroundings, made: 0, person: None }
     }
 

@@ -55,6 +55,10 @@ enum Command {
     Postgres(attacks::postgres::Args),
     /// Fill the database's disk while people sign in.
     Disk(attacks::disk::Args),
+    /// Cut the power of the disk that holds the SQLite database, again and again, of one record.
+    Power(attacks::power::Args),
+    /// Let the wall clock jump, drift, and differ between nodes, while people sign in.
+    Time(attacks::time::Args),
     /// Play the rules through over a simulated store, network and time.
     Simulate(simulation::Args),
 }
@@ -96,6 +100,8 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
         Command::Postgres(arguments) => attacks::postgres::run(arguments).await,
         Command::Disk(arguments) => attacks::disk::run(arguments).await,
+        Command::Power(arguments) => attacks::power::run(arguments).await,
+        Command::Time(arguments) => attacks::time::run(arguments).await,
         Command::Simulate(arguments) => simulation::run(&arguments),
     }
 }

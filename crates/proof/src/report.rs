@@ -49,6 +49,11 @@ impl Report {
         self.violations.extend(violations);
     }
 
+    /// What was violated, told one by one.
+    pub(crate) fn into_violations(self) -> Vec<String> {
+        self.violations
+    }
+
     pub(crate) fn holds(&self) -> bool {
         self.violations.is_empty()
     }

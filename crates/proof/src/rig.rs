@@ -23,7 +23,7 @@ use tokio::process::Command;
 pub(crate) use self::{
     cluster::{Cluster, Death},
     database::{Database, Db},
-    node::{Node, Usage, signal},
+    node::{Node, signal},
 };
 use crate::{ProofError, system};
 
@@ -153,7 +153,15 @@ impl Rig {
 
     /// Starts a node on this port.
     pub(crate) async fn start_at(&self, port: u16) -> Result<Node, ProofError> {
-        let mut command = self.process(&self.program, &["serve"]);
+        self.start_under(&[], port).await
+    }
+
+    /// The same, by a program with its arguments that then becomes the node, as `env` or `strace -D` do.
+    pub(crate) async fn start_under(&self, starter: &[&str], port: u16) -> Result<Node, ProofError> {
+        let program = self.program.display().to_string();
+        let words = [starter, &[program.as_str(), "serve"]].concat();
+        let (first, arguments) = words.split_first().map_or(("", words.as_slice()), |(first, rest)| (*first, rest));
+        let mut command = self.process(Path::new(first), arguments);
         command.env("COUNTERSIGN__SERVER__LISTEN", format!("127.0.0.1:{port}"));
         Node::start(command, port, &self.log(port)).await
     }

@@ -3,15 +3,19 @@
 //! Commands that share a transaction are run again and find themselves by their ids; a plain command is not repeated:
 //! its caller is told 503, and may repeat it. Either way one thing happened, once, with one event.
 
-use countersign_simulator::phone::Answer;
-use countersign_tests::{ApiClient, CommitThief, Db, Loss, Reply, TestApp, path_of, text};
+use countersign_simulator::{
+    commit_thief::{CommitThief, Loss},
+    phone::Answer,
+};
+use countersign_tests::{ApiClient, Db, Reply, TestApp, commit_thief, path_of, text};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::display;
 
 async fn behind(thief: &CommitThief) -> TestApp {
-    TestApp::start_with(Db::Postgres, |settings| settings.database.url = thief.url(&settings.database.url)).await
+    TestApp::start_with(Db::Postgres, |settings| settings.database.url = thief.url(&settings.database.url).unwrap())
+        .await
 }
 
 async fn events(app: &TestApp, kind: &str) -> i64 {
@@ -25,7 +29,7 @@ async fn create(idp: &ApiClient, key: &str) -> Reply {
 
 #[tokio::test]
 async fn commands_in_a_batch_find_themselves_and_count_once() {
-    let thief = CommitThief::start().await;
+    let thief = commit_thief().await;
     let app = behind(&thief).await;
     let idp = app.admin().await;
     let phone = idp.enroll("ada").await;
@@ -62,7 +66,7 @@ async fn commands_in_a_batch_find_themselves_and_count_once() {
 
 #[tokio::test]
 async fn many_at_once_whose_commits_are_lost_again_and_again_are_each_done_once() {
-    let thief = CommitThief::start().await;
+    let thief = commit_thief().await;
     let app = behind(&thief).await;
     let idp = app.admin().await;
     idp.enroll("ada").await;
@@ -86,7 +90,7 @@ async fn many_at_once_whose_commits_are_lost_again_and_again_are_each_done_once(
 
 #[tokio::test]
 async fn a_plain_command_is_not_repeated_blindly_and_its_caller_may_repeat_it() {
-    let thief = CommitThief::start().await;
+    let thief = commit_thief().await;
     let app = behind(&thief).await;
     let idp = app.admin().await;
     for (round, loss) in (1..).zip([Loss::Answer, Loss::Request]) {
@@ -107,7 +111,7 @@ async fn a_plain_command_is_not_repeated_blindly_and_its_caller_may_repeat_it() 
 
 #[tokio::test]
 async fn a_code_whose_commit_is_lost_is_judged_once_and_its_caller_hears_it() {
-    let thief = CommitThief::start().await;
+    let thief = commit_thief().await;
     let app = behind(&thief).await;
     let idp = app.admin().await;
     let phone = idp.enroll("ada").await;

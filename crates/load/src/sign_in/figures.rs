@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use countersign_simulator::process::Usage;
 use serde_json::{Map, Value, json};
 
 use super::{Args, Sample};
 use crate::{
     LoadError,
-    process::Usage,
     results::Kept,
     statistics::{Latencies, rounded},
 };

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use countersign_simulator::process::Usage;
 use serde_json::{Value, json};
 
 use super::Woken;
-use crate::{LoadError, process::Usage, statistics::Latencies};
+use crate::{LoadError, statistics::Latencies};
 
 /// A wake-up that comes later is none.
 const LOST_AFTER: Duration = Duration::from_secs(5);

@@ -16,14 +16,14 @@ use std::{
 
 use countersign_simulator::phone::{Answer, VerifiedChallenge};
 
-use super::judge::{JudgeArgs, judge};
+use super::frame::{Common, meanwhile};
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{self, Asking, Flow, Person, Turn, World},
+    flows::{Asking, Flow, Person, Turn, World},
     history::End,
     report::Report,
-    rig::{Db, Rig, RigArgs, until},
+    rig::{Db, Rig, until},
     system::{Stopwatch, pause},
 };
 
@@ -39,7 +39,7 @@ const GRAIN: [u8; 4096] = [0; 4096];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    rig: RigArgs,
+    common: Common,
     /// The disk's size.
     #[arg(long, default_value_t = 24)]
     mib: u64,
@@ -52,33 +52,22 @@ pub(crate) struct Args {
     /// Flows at once.
     #[arg(long, default_value_t = 8)]
     flows: u32,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    judge: JudgeArgs,
 }
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
-    let mut report = Report::new("disk");
-    report.figure("seed", args.seed);
+    let mut report = args.common.report("disk");
     report.figure("MiB", args.mib);
-    report.figure("verified by a second verifier", args.judge.has_second_verifier());
-    let rig = Rig::new(&args.rig, Db::Sqlite).await?;
+    let rig = Rig::new(&args.common.rig, Db::Sqlite).await?;
     let folder = rig.file("disk");
     let rig = rig.set("database.url", &format!("sqlite://{}", folder.join("countersign.db").display()));
     // After the rig, so that it is unmounted before the rig's folder is removed.
     let disk = Disk::mount(folder, args.mib)?;
     let mut node = rig.start().await?;
     let world = World::begin(&rig, None).await?;
-    let dice = Dice::new(args.seed);
-    let filled = async {
-        let mut witness = Flow::new(Arc::clone(&world), args.flows, dice.part(u64::from(args.flows)));
-        let filled = fill_and_empty(&args, &disk, &mut witness, &mut report).await;
-        world.end();
-        filled
-    };
-    let (filled, uncertain) = tokio::join!(filled, flows::run(&world, args.flows, &dice));
-    filled?;
+    let dice = Dice::new(args.common.seed);
+    let mut witness = Flow::new(Arc::clone(&world), args.flows, dice.part(u64::from(args.flows)));
+    let filled = fill_and_empty(&args, &disk, &mut witness, &mut report);
+    let ((), uncertain) = meanwhile(&world, args.flows, &dice, filled).await?;
     report.count("turns of which nothing is certain", uncertain);
     if node.has_ended()? {
         report.violated("the server has ended by itself");
@@ -86,11 +75,7 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
         node.kill().await?;
     }
     let node = rig.start().await?;
-    judge(&args.judge, &rig, &world, None, &mut report).await?;
-    if node.stop().await? != Some(0) {
-        report.violated("a server that was asked to stop did not end well");
-    }
-    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    args.common.conclude(&rig, &world, None, [node], &mut report).await?;
     drop(disk);
     rig.finish().await?;
     Ok(report)

@@ -14,6 +14,7 @@ mod raw;
 
 use std::time::Duration;
 
+use countersign_simulator::process::Usage;
 use futures_util::future::join_all;
 
 use self::{
@@ -25,7 +26,7 @@ use crate::{
     ProofError,
     dice::Dice,
     report::Report,
-    rig::{Db, Node, Rig, RigArgs, Usage, until},
+    rig::{Db, Node, Rig, RigArgs, until},
 };
 
 /// What the server may hold at its highest.

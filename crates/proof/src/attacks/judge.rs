@@ -43,6 +43,17 @@ pub(crate) async fn export(idp: &Caller) -> Result<String, ProofError> {
     idp.read("/v1/audit/export?include=evidence").await
 }
 
+/// What is judged.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// In the order in which they returned.
+    pub(crate) calls: Vec<Call>,
+    /// The messages that a receiver of webhooks has taken, if there was one.
+    pub(crate) told: Option<BTreeSet<String>>,
+    /// What the log has to continue, if somebody has kept a checkpoint.
+    pub(crate) checkpoint: Option<String>,
+}
+
 /// Judges all that has happened since the last time.
 pub(crate) async fn judge(
     args: &JudgeArgs,
@@ -51,17 +62,28 @@ pub(crate) async fn judge(
     told: Option<BTreeSet<String>>,
     report: &mut Report,
 ) -> Result<(), ProofError> {
+    judge_seen(args, rig, world, Seen { calls: world.history.take(), told, checkpoint: None }, report).await
+}
+
+/// Judges what somebody has seen of a server, by the server that runs now.
+pub(crate) async fn judge_seen(
+    args: &JudgeArgs,
+    rig: &Rig,
+    world: &World,
+    seen: Seen,
+    report: &mut Report,
+) -> Result<(), ProofError> {
     // A log that is younger than its first checkpoint is a finding of `audit verify` (docs/audit.md): here each has one.
     world.stranger.read("/v1/audit/checkpoint").await?;
     let export = export(&world.idp).await?;
-    let calls = world.history.take();
+    let Seen { calls, told, checkpoint } = seen;
     let facts = Facts::gather(&calls, &export, told, &world.idp).await?;
     for (name, count) in tally(&calls) {
         report.count(&name, count);
     }
     report.count("events", u64::try_from(facts.events.len()).unwrap_or(u64::MAX));
     report.absorb(check::all(&calls, &facts));
-    verify(args, rig, &export, report).await
+    verify(args, rig, &export, checkpoint.as_deref(), report).await
 }
 
 /// How many calls came to what.
@@ -84,12 +106,25 @@ fn tally(calls: &[Call]) -> BTreeMap<String, u64> {
 }
 
 /// Each decision's evidence, and the whole log.
-async fn verify(args: &JudgeArgs, rig: &Rig, export: &str, report: &mut Report) -> Result<(), ProofError> {
+async fn verify(
+    args: &JudgeArgs,
+    rig: &Rig,
+    export: &str,
+    checkpoint: Option<&str>,
+    report: &mut Report,
+) -> Result<(), ProofError> {
     let file = rig.file("audit.jsonl");
     std::fs::write(&file, export)?;
     let (file, shown) = (file.display().to_string(), rig.command(&["audit", "show"]).await?);
     let key = shown.get("verifier_key").and_then(Value::as_str).unwrap_or_default();
-    let (code, said) = rig.try_command(&["--json", "audit", "verify", &file, "--vkey", key]).await?;
+    let mut offline = vec!["--json", "audit", "verify", &file, "--vkey", key];
+    let kept = rig.file("checkpoint.txt");
+    let kept_name = kept.display().to_string();
+    if let Some(checkpoint) = checkpoint {
+        std::fs::write(&kept, checkpoint)?;
+        offline.extend(["--checkpoint", &kept_name]);
+    }
+    let (code, said) = rig.try_command(&offline).await?;
     if code != Some(0) {
         report.violated(format!("the audit does not verify: {said}"));
     }

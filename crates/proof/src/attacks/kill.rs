@@ -13,13 +13,16 @@ use countersign_simulator::{
 };
 use serde_json::Value;
 
-use super::judge::{JudgeArgs, export, judge};
+use super::{
+    frame::{On, in_batches, meanwhile},
+    judge::export,
+};
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{self, World},
+    flows::World,
     report::Report,
-    rig::{Db, Node, PATIENCE, Rig, RigArgs, until},
+    rig::{Node, PATIENCE, Rig, until},
     system,
 };
 
@@ -34,9 +37,7 @@ const LONG_LIFE_MILLIS: u64 = 4_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    rig: RigArgs,
-    #[arg(long, value_enum)]
-    database: Db,
+    on: On,
     /// How often the server is killed in all.
     #[arg(long, default_value_t = 200)]
     kills: u64,
@@ -46,23 +47,12 @@ pub(crate) struct Args {
     /// Flows at once.
     #[arg(long, default_value_t = 64)]
     flows: u32,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    judge: JudgeArgs,
 }
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
-    let mut report = Report::new("kill");
-    report.figure("database", format!("{:?}", args.database).to_lowercase());
-    report.figure("seed", args.seed);
-    report.figure("verified by a second verifier", args.judge.has_second_verifier());
-    let (dice, mut left, mut number) = (Dice::new(args.seed), args.kills, 0);
-    while left > 0 {
-        let kills = left.min(args.batch.max(1));
-        batch(&args, kills, dice.part(number), &mut report).await?;
-        (left, number) = (left - kills, number + 1);
-    }
+    let mut report = args.on.report("kill");
+    let dice = Dice::new(args.on.common.seed);
+    in_batches(args.kills, args.batch, &dice, async |kills, dice| batch(&args, kills, dice, &mut report).await).await?;
     Ok(report)
 }
 
@@ -70,7 +60,7 @@ async fn batch(args: &Args, kills: u64, mut dice: Dice, report: &mut Report) -> 
     let certificates = Some(Certificates::generate().map_err(|error| ProofError::Rig(error.to_string()))?);
     let common = Common { clock: system_clock(), certificates, ..Common::default() };
     let receiver = webhook::start(webhook::Options { common }).await?;
-    let rig = Rig::new(&args.rig, args.database).await?;
+    let rig = Rig::new(&args.on.common.rig, args.on.database).await?;
     let authorities = rig.file("receiver.pem");
     std::fs::write(&authorities, receiver.ca_pem().unwrap_or_default())?;
     let rig = rig
@@ -80,22 +70,12 @@ async fn batch(args: &Args, kills: u64, mut dice: Dice, report: &mut Report) -> 
     let node = rig.start().await?;
     let world = World::begin(&rig, Some(&receiver.url("proof"))).await?;
     let flow_dice = dice.part(u64::from(u32::MAX));
-    let lives = async {
-        let last = live_and_die(&rig, node, kills, &mut dice, report).await;
-        world.end();
-        last
-    };
-    let (node, uncertain) = tokio::join!(lives, flows::run(&world, args.flows, &flow_dice));
-    let node = node?;
+    let lives = live_and_die(&rig, node, kills, &mut dice, report);
+    let (node, uncertain) = meanwhile(&world, args.flows, &flow_dice, lives).await?;
     report.count("turns of which nothing is certain", uncertain);
     measure(&node, report);
     let told = told(&receiver, &export(&world.idp).await?, report).await;
-    judge(&args.judge, &rig, &world, Some(told), report).await?;
-    // All that was taken is on its disk: it must also stop by itself.
-    if node.stop().await? != Some(0) {
-        report.violated("a server that was asked to stop did not end well");
-    }
-    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    args.on.common.conclude(&rig, &world, Some(told), [node], report).await?;
     receiver.stop().await;
     rig.finish().await
 }

@@ -4,18 +4,17 @@
 //! itself, and answer everybody in time meanwhile. To add a fault: a method of the cluster or the thief, its line in
 //! `disturb`.
 
-mod thief;
-
 use std::{sync::Arc, time::Duration};
 
-use self::thief::{Loss, Thief};
-use super::judge::{JudgeArgs, judge};
+use countersign_simulator::commit_thief::{CommitThief, Loss};
+
+use super::frame::{Common, meanwhile};
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{self, Flow, World},
+    flows::{Flow, World},
     report::Report,
-    rig::{Cluster, Db, Death, Rig, RigArgs},
+    rig::{Cluster, Db, Death, Rig},
     system::{Stopwatch, pause},
 };
 
@@ -27,7 +26,7 @@ const BURST: u64 = 4;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    rig: RigArgs,
+    common: Common,
     /// How often each thing happens to PostgreSQL.
     #[arg(long, default_value_t = 3)]
     rounds: u64,
@@ -37,43 +36,28 @@ pub(crate) struct Args {
     /// Flows at once.
     #[arg(long, default_value_t = 16)]
     flows: u32,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    judge: JudgeArgs,
 }
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
-    let mut report = Report::new("postgres");
-    report.figure("seed", args.seed);
-    report.figure("verified by a second verifier", args.judge.has_second_verifier());
-    let mut dice = Dice::new(args.seed);
+    let mut report = args.common.report("postgres");
+    let mut dice = Dice::new(args.common.seed);
     let mut cluster = Cluster::start(&mut dice).await?;
-    let thief = Thief::start(cluster.port).await?;
-    let rig = Rig::new(&args.rig.at(&cluster.url()), Db::Postgres).await?;
-    let through = rig.database.url.replacen(&format!(":{}/", cluster.port), &format!(":{}/", thief.port), 1);
+    let thief = CommitThief::start("127.0.0.1", cluster.port).await?;
+    let rig = Rig::new(&args.common.rig.at(&cluster.url()), Db::Postgres).await?;
+    let through = thief.url(&rig.database.url).ok_or_else(|| ProofError::Rig("no URL of a database".to_owned()))?;
     let rig = rig.set("database.url", &through);
     let mut node = rig.start().await?;
     let world = World::begin(&rig, None).await?;
     let flow_dice = dice.part(u64::from(u32::MAX));
-    let disturbed = async {
-        let mut witness = Flow::new(Arc::clone(&world), args.flows, dice.part(1));
-        let disturbed = disturb(&args, &mut cluster, &thief, &mut witness, &mut dice, &mut report).await;
-        world.end();
-        disturbed
-    };
-    let (disturbed, uncertain) = tokio::join!(disturbed, flows::run(&world, args.flows, &flow_dice));
-    disturbed?;
+    let mut witness = Flow::new(Arc::clone(&world), args.flows, dice.part(1));
+    let disturbed = disturb(&args, &mut cluster, &thief, &mut witness, &mut dice, &mut report);
+    let ((), uncertain) = meanwhile(&world, args.flows, &flow_dice, disturbed).await?;
     report.count("turns of which nothing is certain", uncertain);
     report.count("COMMITs lost", thief.lost());
     if node.has_ended()? {
         return Err(ProofError::Rig(format!("the server has ended by itself: {}", node.own_log()?)));
     }
-    judge(&args.judge, &rig, &world, None, &mut report).await?;
-    if node.stop().await? != Some(0) {
-        report.violated("a server that was asked to stop did not end well");
-    }
-    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    args.common.conclude(&rig, &world, None, [node], &mut report).await?;
     rig.finish().await?;
     cluster.die(Death::Immediate).await?;
     Ok(report)
@@ -82,7 +66,7 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
 async fn disturb(
     args: &Args,
     cluster: &mut Cluster,
-    thief: &Thief,
+    thief: &CommitThief,
     witness: &mut Flow,
     dice: &mut Dice,
     report: &mut Report,
@@ -105,7 +89,7 @@ async fn disturb(
         for loss in [Loss::Request, Loss::Answer] {
             for _ in 0..BURST {
                 pause(Duration::from_millis(dice.below(200))).await;
-                thief.lose(loss);
+                thief.lose(loss, 1);
             }
             works_again(witness, report).await;
         }

@@ -12,32 +12,26 @@ use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, header::AUTHORIZATION};
 use serde_json::{Value, json};
 
-use super::judge::{JudgeArgs, judge};
+use super::frame::{On, in_batches};
 use crate::{
     ProofError,
     dice::Dice,
     flows::{Flow, Person, Turn, World},
     history::{Asked, End, Op},
     report::Report,
-    rig::{Db, Node, Rig, RigArgs, free_port},
+    rig::{Db, Node, Rig, free_port},
 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    rig: RigArgs,
-    #[arg(long, value_enum)]
-    database: Db,
+    on: On,
     /// Races of each kind.
     #[arg(long, default_value_t = 100)]
     rounds: u64,
     /// Races of each kind on one database.
     #[arg(long, default_value_t = 500)]
     batch: u64,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    judge: JudgeArgs,
 }
 
 /// What is raced for.
@@ -55,28 +49,22 @@ const RACES: [Race; 5] = [Race::Challenge, Race::Ticket, Race::Code, Race::Idemp
 const NODES: usize = 3;
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
-    let mut report = Report::new("races");
-    report.figure("database", format!("{:?}", args.database).to_lowercase());
-    report.figure("seed", args.seed);
-    report.figure("verified by a second verifier", args.judge.has_second_verifier());
-    let (dice, mut left, mut number) = (Dice::new(args.seed), args.rounds, 0);
-    while left > 0 {
-        let rounds = left.min(args.batch.max(1));
-        batch(&args, rounds, &dice.part(number), &mut report).await?;
-        (left, number) = (left - rounds, number + 1);
-    }
+    let mut report = args.on.report("races");
+    let dice = Dice::new(args.on.common.seed);
+    in_batches(args.rounds, args.batch, &dice, async |rounds, dice| batch(&args, rounds, dice, &mut report).await)
+        .await?;
     Ok(report)
 }
 
-async fn batch(args: &Args, rounds: u64, dice: &Dice, report: &mut Report) -> Result<(), ProofError> {
-    let rig = Rig::new(&args.rig, args.database).await?;
+async fn batch(args: &Args, rounds: u64, dice: Dice, report: &mut Report) -> Result<(), ProofError> {
+    let rig = Rig::new(&args.on.common.rig, args.on.database).await?;
     let mut nodes = vec![rig.start().await?];
-    while args.database == Db::Postgres && nodes.len() < NODES {
+    while args.on.database == Db::Postgres && nodes.len() < NODES {
         nodes.push(rig.start_at(free_port()?).await?);
     }
     report.figure("processes", nodes.len());
     let world = World::begin(&rig, None).await?;
-    let mut track = Track { flow: Flow::new(Arc::clone(&world), 0, dice.clone()), bases: bases(&nodes), rig: &rig };
+    let mut track = Track { flow: Flow::new(Arc::clone(&world), 0, dice), bases: bases(&nodes), rig: &rig };
     for _ in 0..rounds {
         for race in RACES {
             match track.run(race).await {
@@ -88,13 +76,7 @@ async fn batch(args: &Args, rounds: u64, dice: &Dice, report: &mut Report) -> Re
             }
         }
     }
-    judge(&args.judge, &rig, &world, None, report).await?;
-    for node in nodes {
-        if node.stop().await? != Some(0) {
-            report.violated("a server that was asked to stop did not end well");
-        }
-    }
-    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    args.on.common.conclude(&rig, &world, None, nodes, report).await?;
     rig.finish().await
 }
 

@@ -23,13 +23,13 @@ use self::{
     steps::{Prepared, Step},
     tracer::Tracer,
 };
-use super::judge::{JudgeArgs, judge};
+use super::frame::On;
 use crate::{
     ProofError,
     dice::Dice,
     flows::{Flow, World},
     report::Report,
-    rig::{Db, Node, Rig, RigArgs, signal},
+    rig::{Db, Node, Rig, signal},
     system::{Stopwatch, pause},
 };
 
@@ -43,9 +43,7 @@ const MAX_CALLS: u32 = 2_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    rig: RigArgs,
-    #[arg(long, value_enum)]
-    database: Db,
+    on: On,
     /// What is being done.
     #[arg(long, value_enum)]
     step: Step,
@@ -55,10 +53,6 @@ pub(crate) struct Args {
     /// Only at every so manieth call.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    judge: JudgeArgs,
 }
 
 /// What happens at a system call.
@@ -92,23 +86,17 @@ impl Fault {
 }
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
-    if args.fault != Fault::Kill && args.database == Db::Postgres {
+    if args.fault != Fault::Kill && args.on.database == Db::Postgres {
         let why = "not attacked: on PostgreSQL it is PostgreSQL that writes the files; see the attack `postgres`";
         return Err(ProofError::Rig(why.to_owned()));
     }
-    let mut report = Report::new("syscalls");
-    for (name, value) in [
-        ("database", format!("{:?}", args.database)),
-        ("step", format!("{:?}", args.step)),
-        ("fault", format!("{:?}", args.fault)),
-    ] {
-        report.figure(name, value.to_lowercase());
-    }
-    report.figure("verified by a second verifier", args.judge.has_second_verifier());
-    let rig = Rig::new(&args.rig, args.database).await?;
+    let mut report = args.on.report("syscalls");
+    report.figure("step", format!("{:?}", args.step).to_lowercase());
+    report.figure("fault", format!("{:?}", args.fault).to_lowercase());
+    let rig = Rig::new(&args.on.common.rig, args.on.database).await?;
     let node = rig.start().await?;
     let world = World::begin(&rig, None).await?;
-    let flow = Flow::new(Arc::clone(&world), 0, Dice::new(args.seed));
+    let flow = Flow::new(Arc::clone(&world), 0, Dice::new(args.on.common.seed));
     let mut bench = Bench { rig: &rig, node, flow, step: args.step, fault: args.fault };
     for calls in args.fault.calls() {
         let mut at = 1;
@@ -118,11 +106,7 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
         }
     }
     let node = bench.node;
-    judge(&args.judge, &rig, &world, None, &mut report).await?;
-    if node.stop().await? != Some(0) {
-        report.violated("a server that was asked to stop did not end well");
-    }
-    report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
+    args.on.common.conclude(&rig, &world, None, [node], &mut report).await?;
     rig.finish().await?;
     Ok(report)
 }

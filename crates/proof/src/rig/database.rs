@@ -15,6 +15,16 @@ pub(crate) enum Db {
     Postgres,
 }
 
+impl Db {
+    /// As it is called in arguments and figures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// A fresh database.
 #[derive(Debug)]
 pub(crate) struct Database {

@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
 };
 
+use countersign_simulator::process::{Process, Usage};
 use tokio::process::{Child, Command};
 
 use super::{PATIENCE, until};
@@ -20,17 +21,6 @@ pub(crate) struct Node {
     log: PathBuf,
     /// Where its own lines begin in the log.
     log_from: u64,
-}
-
-/// What a process holds, from /proc; nothing where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Resident memory at its highest.
-    pub(crate) peak_kib: u64,
-    /// Resident memory now.
-    pub(crate) resident_kib: u64,
-    /// Open files and connections.
-    pub(crate) descriptors: u64,
 }
 
 impl Node {
@@ -92,8 +82,9 @@ impl Node {
         Ok(ended.map_err(|_| ProofError::Rig("a node did not end".to_owned()))??.code())
     }
 
+    /// What it has taken of the machine.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        Usage::of(self.id()?)
+        Usage::of(Process::Id(self.id()?))
     }
 }
 
@@ -101,33 +92,4 @@ impl Node {
 pub(crate) async fn signal(id: u32, name: &str) -> Result<(), ProofError> {
     let status = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().await?;
     if status.success() { Ok(()) } else { Err(ProofError::Rig(format!("no signal {name} to a child"))) }
-}
-
-impl Usage {
-    pub(crate) fn of(process: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).ok()?.count();
-        Some(Self {
-            peak_kib: kib(&status, "VmHWM:")?,
-            resident_kib: kib(&status, "VmRSS:")?,
-            descriptors: u64::try_from(descriptors).ok()?,
-        })
-    }
-}
-
-fn kib(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_in_kib() {
-        let status = "Name:\ta\nVmHWM:\t   2048 kB\nVmRSS:\t   1024 kB\n";
-        assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (Some(1024), Some(2048)));
-        assert_eq!(kib(status, "VmSwap:"), None);
-    }
 }

@@ -1,6 +1,7 @@
-//! What a process has taken of the machine, from /proc; nothing where there is none.
+//! What a process has taken of the machine, from /proc; nothing where there is none. For those who measure a server from
+//! outside.
 //!
-//! To add a figure: a line of [`Usage`].
+//! Never touches the process. To add a figure: a line of [`Usage`].
 
 use std::{fs, time::Duration};
 
@@ -9,18 +10,20 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// Taken so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// User and system time.
-    pub(crate) processor: Duration,
+    pub processor: Duration,
     /// Resident memory now.
-    pub(crate) resident_kib: u64,
+    pub resident_kib: u64,
     /// Resident memory at its highest.
-    pub(crate) peak_kib: u64,
+    pub peak_kib: u64,
+    /// Open files and connections.
+    pub descriptors: u64,
 }
 
 /// Which process.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Process {
+pub enum Process {
     /// This one.
     Own,
     /// Another.
@@ -28,23 +31,27 @@ pub(crate) enum Process {
 }
 
 impl Usage {
-    /// `None` if there is no such process, or no /proc.
-    pub(crate) fn of(process: Process) -> Option<Self> {
+    /// `None` if there is no such process, if it is somebody else's, or no /proc.
+    #[must_use]
+    pub fn of(process: Process) -> Option<Self> {
         let folder = match process {
             Process::Own => "/proc/self".to_owned(),
             Process::Id(id) => format!("/proc/{id}"),
         };
         let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
         let status = fs::read_to_string(format!("{folder}/status")).ok()?;
+        let descriptors = fs::read_dir(format!("{folder}/fd")).ok()?.count();
         Some(Self {
             processor: processor(&stat)?,
             resident_kib: kib(&status, "VmRSS:")?,
             peak_kib: kib(&status, "VmHWM:")?,
+            descriptors: u64::try_from(descriptors).ok()?,
         })
     }
 
     /// The processor's time from `earlier` to here.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
         self.processor.saturating_sub(earlier.processor)
     }
 }

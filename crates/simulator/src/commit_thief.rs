@@ -1,11 +1,15 @@
-//! Stands between the server and PostgreSQL, and loses COMMITs when asked: the worst moment to lose a connection.
+//! Stands between a server and PostgreSQL, and loses COMMITs when asked: the worst moment to lose a connection.
 //!
-//! Never changes a byte that it passes on. To lose something else: a variant of [`Loss`], its arm in `upwards` or
-//! `downwards`.
+//! Must never change a byte that it passes on. To add a way to lose something: a variant of [`Loss`], and its arm in
+//! `upwards` or `downwards`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use tokio::{
@@ -17,14 +21,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::ProofError;
-
-/// A COMMIT as it is sent, and as it is answered.
+/// A COMMIT as it is sent, and as it is answered (`CommandComplete`).
 const COMMIT: &[u8] = b"COMMIT\0";
 
 /// What gets lost, and the connection with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
+pub enum Loss {
     /// The COMMIT on its way to the database: nothing has happened.
     Request,
     /// The database's answer to it: everything has happened.
@@ -41,36 +43,48 @@ struct Plan {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Thief {
-    pub(super) port: u16,
+pub struct CommitThief {
+    address: SocketAddr,
     plan: Arc<Plan>,
     acceptor: JoinHandle<()>,
 }
 
-impl Thief {
-    /// Before the PostgreSQL at this port.
-    pub(super) async fn start(before: u16) -> Result<Self, ProofError> {
+impl CommitThief {
+    /// Before the PostgreSQL that listens there, on a port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// No port.
+    pub async fn start(host: &str, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (port, plan) = (listener.local_addr()?.port(), Arc::new(Plan::default()));
-        let acceptor = tokio::spawn(accept(listener, before, Arc::clone(&plan)));
-        Ok(Self { port, plan, acceptor })
+        let (address, plan) = (listener.local_addr()?, Arc::new(Plan::default()));
+        let acceptor = tokio::spawn(accept(listener, host.to_owned(), port, Arc::clone(&plan)));
+        Ok(Self { address, plan, acceptor })
     }
 
-    /// Loses one more COMMIT, the next, whoever sends it.
-    pub(super) fn lose(&self, loss: Loss) {
+    /// A database's URL (`postgres://NAME:PASSWORD@HOST:PORT/DATABASE`) through this; `None` if it is none.
+    #[must_use]
+    pub fn url(&self, url: &str) -> Option<String> {
+        let (head, tail) = url.rsplit_once('@')?;
+        let (_, database) = tail.split_once('/')?;
+        Some(format!("{head}@{}/{database}", self.address))
+    }
+
+    /// Loses so many COMMITs more, the next ones, whoever sends them.
+    pub fn lose(&self, loss: Loss, commits: u64) {
         match loss {
-            Loss::Request => self.plan.requests.fetch_add(1, Ordering::SeqCst),
-            Loss::Answer => self.plan.answers.fetch_add(1, Ordering::SeqCst),
+            Loss::Request => self.plan.requests.fetch_add(commits, Ordering::SeqCst),
+            Loss::Answer => self.plan.answers.fetch_add(commits, Ordering::SeqCst),
         };
     }
 
     /// How many it has lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    #[must_use]
+    pub fn lost(&self) -> u64 {
         self.plan.lost.load(Ordering::SeqCst)
     }
 }
 
-impl Drop for Thief {
+impl Drop for CommitThief {
     fn drop(&mut self) {
         self.acceptor.abort();
     }
@@ -82,10 +96,10 @@ impl Plan {
     }
 }
 
-async fn accept(listener: TcpListener, before: u16, plan: Arc<Plan>) {
+async fn accept(listener: TcpListener, host: String, port: u16, plan: Arc<Plan>) {
     while let Ok((client, _)) = listener.accept().await {
         // Whoever connects while the database is away is hung up on.
-        if let Ok(server) = TcpStream::connect(("127.0.0.1", before)).await {
+        if let Ok(server) = TcpStream::connect((host.as_str(), port)).await {
             tokio::spawn(relay(client, server, Arc::clone(&plan)));
         }
     }
