@@ -1,5 +1,5 @@
 # Thin names for what the scripts and the binary do. `make` alone explains them.
-.PHONY: help demo test run check interop deploy-check proof proof-sabotage bench tools
+.PHONY: help demo test run check interop deploy-check proof proof-sabotage fuzz mutants bench tools
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +29,12 @@ proof: tools ## the proofs in full (docs/proof.md); `make test` runs them small
 
 proof-sabotage: tools ## break the server on purpose, and see whether the harness finds it (ARGS="NAME...": some)
 	@scripts/proof-sabotage.sh $(ARGS)
+
+fuzz: ## each fuzz target for a minute from its corpus (ARGS="SECONDS TARGET...")
+	@scripts/fuzz.sh $(ARGS)
+
+mutants: ## changes the verifying code, one thing at a time: a test has to notice (docs/proof.md)
+	@scripts/mutants.sh $(ARGS)
 
 bench: tools ## measure what docs/performance.md says, on this machine, and write it there
 	@scripts/bench.sh

@@ -12,6 +12,8 @@ fi
 set -x
 
 cargo fmt --all --check
+# A workspace of its own.
+cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # Licences, sources, and the arrows between our crates (deny.toml; for core's own tree crates/core/deny.toml).
 # Advisories are left out: their database is fetched from the network and changes daily, so the same

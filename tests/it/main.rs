@@ -27,6 +27,7 @@ mod flood;
 mod forgery;
 mod fraud;
 mod held_reads;
+mod hostile;
 mod housekeeping;
 mod identity;
 mod indistinguishable;

@@ -27,7 +27,7 @@
 //! - [`ApiClient`]: `get`, `post`, `delete` give a [`Reply`]; `.ok(status)` is its JSON, `.problem(slug)` asserts a
 //!   whole problem document. `enroll` gives a [`Device`], which is the simulator's phone and what tests add to it.
 //! - [`at_once`] runs many things at the same time.
-//! - Artefacts that no honest phone would send: [`forge`].
+//! - Artefacts that no honest phone would send: [`forge`]. What the fuzz targets do with any bytes: [`hostile`].
 //! - Around several nodes: [`Balancer`] before them, [`commit_thief`] between them and PostgreSQL, [`Cluster`]:
 //!   a PostgreSQL of the test's own, to restart.
 //!
@@ -50,6 +50,7 @@ mod cluster;
 mod database;
 mod device;
 pub mod forge;
+pub mod hostile;
 mod http;
 mod ports;
 pub mod proof;

@@ -114,13 +114,15 @@ fn the_right_number_approves_and_a_wrong_one_denies_for_good() {
 #[test]
 fn a_challenge_that_is_not_the_devices_own_is_not_found() {
     type Change = fn(&mut Case);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 9] = [
         ("another path", |case| case.response.sub = id::<kind::Challenge>(8).to_string()),
         ("another tenant", |case| case.signer.tenant_id = id(8)),
         ("another user", |case| case.signer.user_id = id(8)),
         ("another device", |case| case.signer.device_id = id(8)),
         ("row of another tenant", |case| case.facts.tenant_id = id(8)),
         ("row of another user", |case| case.facts.user.id = id(8)),
+        ("text of another tenant", |case| case.signed.tenant.id = id::<kind::Tenant>(8).to_string()),
+        ("text of another user", |case| case.signed.sub = id::<kind::User>(8).to_string()),
         ("text of another challenge", |case| case.signed.jti = id::<kind::Challenge>(8).to_string()),
     ];
     for (name, change) in changes {
@@ -262,4 +264,29 @@ fn an_approve_within_400_ms_is_too_fast() {
     assert!(!is_too_fast(NOW, NOW.plus_millis(400)));
     // A clock that went back proves nothing.
     assert!(is_too_fast(NOW, NOW.plus_millis(-1)));
+}
+
+#[test]
+fn the_ends_of_a_lifetime_and_its_skew_belong_to_it() {
+    let signed = approve().signed;
+    for iat in [signed.iat - 60, signed.iat, signed.exp, signed.exp + 60] {
+        assert!(is_within_lifetime(&signed, iat), "{iat}");
+    }
+    for iat in [signed.iat - 61, signed.exp + 61, i64::MIN, i64::MAX] {
+        assert!(!is_within_lifetime(&signed, iat), "{iat}");
+    }
+}
+
+#[test]
+fn a_number_that_is_picked_proves_less_than_one_that_is_typed() {
+    let choose = |case: &mut Case| case.signed.verification.mode = VerificationMode::Choose;
+    assert_eq!(approve().with(choose).judge(), Ok(Verdict::Approve { with_number: false }));
+}
+
+#[test]
+fn whatever_a_response_comes_to_it_says_approve_or_deny() {
+    for verdict in [Verdict::Approve { with_number: true }, Verdict::ShowCode, Verdict::WrongNumber] {
+        assert!(verdict.says_approve(), "{verdict:?}");
+    }
+    assert!(!Verdict::Deny(None).says_approve());
 }

@@ -106,6 +106,7 @@ fn whatever_does_not_belong_together_proves_nothing() {
         ("addressed to nobody", |case| case.challenge["aud"] = json!([]), EvidenceError::NotAddressed),
         ("addressed to another", |case| case.challenge["aud"] = json!(["other"]), EvidenceError::NotAddressed),
         ("bound to another device", |case| case.binding["aud"] = json!("other"), EvidenceError::NotAddressed),
+        ("bound as a broker", |case| case.binding["purpose"] = json!("broker"), EvidenceError::NotAddressed),
         ("speaks for another device", |case| case.response["iss"] = json!("other"), EvidenceError::Device),
         ("answers another challenge", |case| case.response["sub"] = json!("c2"), EvidenceError::AnotherChallenge),
         ("another digest", |case| case.challenge_sha256 = Some(jose::sha256("x")), EvidenceError::AlteredChallenge),

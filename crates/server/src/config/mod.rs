@@ -180,7 +180,9 @@ pub enum ConfigError {
 }
 
 fn invalid(message: impl Into<String>) -> ConfigError {
-    ConfigError::Invalid(message.into())
+    // The name of a setting may be any text: one line stays one.
+    let one_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    ConfigError::Invalid(message.into().chars().map(one_line).collect())
 }
 
 impl Settings {

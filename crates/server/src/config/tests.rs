@@ -29,6 +29,14 @@ fn a_wrong_type_is_named_without_its_value() {
 }
 
 #[test]
+fn a_line_break_in_a_name_does_not_break_the_line() {
+    for text in ["\"a\\nb\" = 1", "[server]\n\"a\\r\\nb\" = 1", "[push.apns.\"a\\nb\"]\nkey_file = 1"] {
+        let message = Settings::of_text(text).unwrap_err().to_string();
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+    }
+}
+
+#[test]
 fn plain_http_beyond_loopback_is_refused() {
     let refusal = with("[server]\nlisten = \"0.0.0.0:8080\"").unwrap_err();
     assert!(refusal.contains("plain HTTP beyond loopback is refused"), "{refusal}");

@@ -56,3 +56,35 @@ fn every_kind_has_its_own_type_and_the_size_of_its_signer() {
     let by_server: Vec<_> = Kind::ALL.into_iter().filter(|kind| kind.is_signed_by_server()).collect();
     assert_eq!(by_server, [Kind::Binding, Kind::Challenge, Kind::Result, Kind::Policy]);
 }
+
+#[test]
+fn a_registration_may_be_five_minutes_off_and_everything_else_one() {
+    for kind in Kind::ALL {
+        let expected = if kind == Kind::Registration { 300 } else { 60 };
+        assert_eq!(kind.iat_window_seconds(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_token_keeps_its_kind_its_text_and_its_key_on_its_way() {
+    for kind in [Kind::Response, Kind::KeyProof] {
+        let key = key(1);
+        let token = key.sign(kind, &samples::full(kind)).unwrap();
+        let unverified = Unverified::parse(kind, &token).unwrap();
+        assert_eq!((unverified.kind(), unverified.text()), (kind, token.as_str()));
+        assert_eq!(unverified.key().thumbprint(), *key.thumbprint());
+        let verified = unverified.verify(&key.public_key()).unwrap();
+        assert_eq!((verified.kind(), verified.text(), *verified.signer()), (kind, token.as_str(), key.public_key()));
+    }
+}
+
+#[test]
+fn the_key_of_a_header_proves_itself_only_where_the_kind_carries_one() {
+    let key = key(1);
+    let token = |kind| key.sign(kind, &samples::full(kind)).unwrap();
+    let (registration, response) = (token(Kind::Registration), token(Kind::Response));
+    let proven = Unverified::parse(Kind::Registration, &registration).unwrap().verify_with_header_key();
+    assert_eq!(*proven.unwrap().signer(), key.public_key());
+    let named = Unverified::parse(Kind::Response, &response).unwrap().verify_with_header_key();
+    assert_eq!(named.unwrap_err(), Refusal::AnotherKey);
+}

@@ -44,7 +44,11 @@ fn refusal(kind: Kind, token: &(impl AsRef<[u8]> + ?Sized)) -> Refusal {
 /// Reads the claims of a token as a holder of `key` sent it, as JSON.
 fn read(kind: Kind, key: &SigningKey, token: &str) -> Result<Value, Refusal> {
     fn claims<C: Claims>(verified: &Verified<'_>) -> Result<Value, Refusal> {
-        verified.claims::<C>().map(|claims| serde_json::to_value(claims).unwrap())
+        let claims: C = verified.claims()?;
+        let read = serde_json::to_value(&claims).unwrap();
+        // Whoever asks when a token was signed is told what was signed.
+        assert_eq!(read["iat"], json!(claims.iat()));
+        Ok(read)
     }
     let verified = Unverified::parse(kind, token)?.verify(&key.public_key())?;
     match kind {

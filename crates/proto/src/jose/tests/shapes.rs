@@ -116,3 +116,25 @@ fn a_token_that_would_be_too_large_is_not_signed() {
         );
     }
 }
+
+#[test]
+fn a_token_of_exactly_the_size_allowed_is_signed() {
+    let key = key(1);
+    let mut exact = 0;
+    for kind in Kind::ALL {
+        let mut claims = samples::full(kind);
+        claims["padding"] = json!("");
+        let bare = key.sign(kind, &claims).unwrap();
+        let most = (kind.max_bytes() - bare.len()) * 3 / 4 + 4;
+        let largest = (0..most).rev().find_map(|length| {
+            claims["padding"] = json!("x".repeat(length));
+            key.sign(kind, &claims).ok()
+        });
+        // No bytes spell a payload of one character more than a multiple of four.
+        let room = kind.max_bytes() - bare.split('.').next().unwrap().len() - 88;
+        let expected = if room % 4 == 1 { kind.max_bytes() - 1 } else { kind.max_bytes() };
+        assert_eq!(largest.unwrap().len(), expected, "{kind:?}");
+        exact += usize::from(expected == kind.max_bytes());
+    }
+    assert!(exact > 0);
+}
