@@ -7,12 +7,15 @@ mod barrier;
 mod counters;
 mod ends;
 mod events;
+mod expiry;
 mod facts;
 mod isolation;
+mod limits;
 mod replies;
 mod survives;
 #[cfg(test)]
 mod testing;
+mod tricks;
 
 pub(crate) use self::facts::Facts;
 use crate::history::Call;
@@ -22,10 +25,13 @@ type Check = fn(&[Call], &Facts) -> Vec<String>;
 
 /// All violations, each with the promise's name first.
 pub(crate) fn all(history: &[Call], facts: &Facts) -> Vec<String> {
-    let promises: [(&str, Check); 7] = [
+    let promises: [(&str, Check); 10] = [
         ("one end", ends::check),
         ("acknowledged survives", survives::check),
         ("a revoke is a barrier", barrier::check),
+        ("no end but at its time", expiry::check),
+        ("what must be refused", tricks::check),
+        ("no more than may wait", limits::check),
         ("each end has its event, and its webhook", events::check),
         ("counters equal the failures", counters::check),
         ("organisations do not meet", isolation::check),

@@ -1,13 +1,16 @@
 //! What people, phones, identity providers and admins do all day, one flow each: enroll, sign in, and now and then lose
 //! the phone. Whatever is not certain is asked again with the same key or the same bytes, as the protocol tells a client
-//! to do, until it is: so that the checks know what must be true.
+//! to do, until it is: so that the checks know what must be true. And what some people try and must not get through.
 //!
 //! Never judges: what the server says is recorded, the checks judge ([`crate::check`]). To add something that people do: a
-//! method of [`Flow`] in a file here, its line in `turn`.
+//! method of [`Flow`] in a file here, its variant of [`Deed`] and its lines in `turn` and `perform`.
 
+mod crowd;
 mod enroll;
+mod repeat;
 mod revoke;
 mod sign_in;
+mod tricks;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +30,49 @@ use crate::{
 /// For so long something is asked again until it is certain.
 const CERTAINTY: Duration = Duration::from_secs(120);
 
+/// What somebody with a phone does, or has done to him.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Approve,
+    Deny,
+    /// The caller gives up meanwhile.
+    Cancel,
+    /// A wrong number.
+    Mistype,
+    /// At the end of the time.
+    AnswerLate,
+    /// The only phone is lost.
+    LosePhone,
+    /// One of two phones is lost.
+    LoseOneOfTwo,
+    /// Wrong confirmation codes before the right one.
+    MistypeCode,
+    /// Answers that must be refused, then a right one.
+    Trick,
+    /// The same answer again, when it is too old to be taken for the first time.
+    Repeat,
+    /// More sign-ins at once than may wait.
+    Crowd,
+    /// Another organisation looks.
+    Trespass,
+}
+
+/// All of them.
+pub(crate) const DEEDS: [Deed; 12] = [
+    Deed::Approve,
+    Deed::Deny,
+    Deed::Cancel,
+    Deed::Mistype,
+    Deed::AnswerLate,
+    Deed::LosePhone,
+    Deed::LoseOneOfTwo,
+    Deed::MistypeCode,
+    Deed::Trick,
+    Deed::Repeat,
+    Deed::Crowd,
+    Deed::Trespass,
+];
+
 /// One flow: one person at a time.
 pub(crate) struct Flow {
     world: Arc<World>,
@@ -36,6 +82,8 @@ pub(crate) struct Flow {
     /// How many of each it has made: names are never used twice.
     made: u64,
     person: Option<Person>,
+    /// Whose phone meddles with what is not asked of it.
+    stranger: Option<Person>,
 }
 
 /// Somebody with a phone.
@@ -83,7 +131,7 @@ impl Flow {
     ) -> Self {
         let random = SharedDice::new(dice.part(u64::MAX));
         let surroundings = Surroundings::new(clock, move |buffer: &mut [u8]| random.fill(buffer));
-        Self { world, number, dice, surroundings, made: 0, person: None }
+        Self { world, number, dice, surroundings, made: 0, person: None, stranger: None }
     }
 
     async fn run(&mut self) -> u64 {
@@ -106,18 +154,43 @@ impl Flow {
             self.person = Some(self.enroll().await?);
             return Ok(());
         };
-        match self.dice.below(100) {
-            0..8 => {
+        let deed = match self.dice.below(100) {
+            0..4 => Deed::LosePhone,
+            4..8 => Deed::LoseOneOfTwo,
+            8..16 => Deed::Cancel,
+            16..23 => Deed::Mistype,
+            23..25 => Deed::MistypeCode,
+            25..31 => Deed::AnswerLate,
+            31..36 => Deed::Trick,
+            36..38 => Deed::Repeat,
+            38..46 => Deed::Trespass,
+            46..62 => Deed::Deny,
+            _ => Deed::Approve,
+        };
+        self.perform(deed, &person).await
+    }
+
+    /// One deed of this person, who is the flow's own unless the phone is lost by it.
+    pub(crate) async fn perform(&mut self, deed: Deed, person: &Person) -> Result<(), Turn> {
+        match deed {
+            Deed::Approve => self.sign_in(person, true).await,
+            Deed::Deny => self.sign_in(person, false).await,
+            Deed::Cancel => self.cancel(person).await,
+            Deed::Mistype => self.mistype(person).await,
+            Deed::AnswerLate => self.answer_late(person).await,
+            Deed::LosePhone => {
                 self.person = None;
-                self.lose_the_phone(&person).await
+                self.lose_the_phone(person).await
             }
-            8..16 => self.cancel(&person).await,
-            16..24 => self.mistype(&person).await,
-            24..30 => self.answer_late(&person).await,
-            _ => {
-                let is_yes = self.dice.percent(75);
-                self.sign_in(&person, is_yes).await
+            Deed::LoseOneOfTwo => {
+                self.person = None;
+                self.lose_one_of_two(person).await
             }
+            Deed::MistypeCode => self.mistype_code().await,
+            Deed::Trick => self.trick(person).await,
+            Deed::Repeat => self.repeat(person).await,
+            Deed::Crowd => self.crowd(person).await,
+            Deed::Trespass => self.trespass(person).await,
         }
     }
 

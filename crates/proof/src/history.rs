@@ -25,8 +25,12 @@ pub(crate) enum Op {
     Approve,
     Deny,
     RevokeDevice,
-    /// Somebody of another organisation reads what is not theirs.
+    /// Somebody of another organisation reads what is not theirs, or would end it.
     Trespass,
+    /// An answer that must not be taken; the note says why.
+    Trick,
+    /// The very bytes of an answer that was taken, long after.
+    Repeat,
 }
 
 /// What was said.

@@ -49,6 +49,10 @@ enum Command {
     Kill(attacks::kill::Args),
     /// Let several ask for the same thing at once, through several processes.
     Races(attacks::races::Args),
+    /// Do what people do and what they must not get through, once each, undisturbed.
+    Rules(attacks::rules::Args),
+    /// Forge approvals in the database of a server that runs.
+    Forge(attacks::forge::Args),
     /// Kill the server at one system call of one step after the other, or let the call fail.
     Syscalls(attacks::syscalls::Args),
     /// Kill and stall PostgreSQL, and lose COMMITs, while people sign in.
@@ -97,6 +101,8 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
         Command::Tokens(arguments) => attacks::tokens::run(&arguments),
         Command::Kill(arguments) => attacks::kill::run(arguments).await,
         Command::Races(arguments) => attacks::races::run(arguments).await,
+        Command::Rules(arguments) => attacks::rules::run(arguments).await,
+        Command::Forge(arguments) => attacks::forge::run(arguments).await,
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
         Command::Postgres(arguments) => attacks::postgres::run(arguments).await,
         Command::Disk(arguments) => attacks::disk::run(arguments).await,

@@ -4,7 +4,7 @@
 //! prepared first; the racers then begin together. Each race has what must be true of its replies, below; the history as
 //! a whole is judged after each batch ([`crate::check`]). To race one more thing: a variant of [`Race`], its method.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use countersign_proto::{jose::Kind, vocabulary::Decision};
 use countersign_simulator::phone::{Answer, Candidate, EnrollOptions, VerifiedChallenge};
@@ -20,6 +20,7 @@ use crate::{
     history::{Asked, End, Op},
     report::Report,
     rig::{Db, Node, Rig, free_port},
+    system::pause,
 };
 
 #[derive(Debug, clap::Args)]
@@ -42,11 +43,15 @@ enum Race {
     Code,
     IdempotencyKey,
     Device,
+    Barrier,
 }
 
-const RACES: [Race; 5] = [Race::Challenge, Race::Ticket, Race::Code, Race::IdempotencyKey, Race::Device];
+const RACES: [Race; 6] = [Race::Challenge, Race::Ticket, Race::Code, Race::IdempotencyKey, Race::Device, Race::Barrier];
 /// As many as race, on a database that several nodes share.
 const NODES: usize = 3;
+/// Answers that are under way while a phone is revoked, and by how much each is later than the one before.
+const LANES: usize = 8;
+const STAGGER: Duration = Duration::from_millis(2);
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
     let mut report = args.on.report("races");
@@ -99,6 +104,7 @@ impl Track<'_> {
             Race::Code => self.code().await,
             Race::IdempotencyKey => self.idempotency_key().await,
             Race::Device => self.device().await,
+            Race::Barrier => self.barrier().await,
         }
     }
 
@@ -238,6 +244,39 @@ impl Track<'_> {
         let is_refused = matches!(after.as_slice(), [End::Refused { .. }]);
         let holds = is_revoked && is_refused;
         Ok(if holds { Vec::new() } else { vec![format!("device {device}: {ends:?}, then {after:?}")] })
+    }
+
+    /// One of two phones is revoked while it answers through the other nodes, one answer after the other. Whoever looks
+    /// once it is revoked sees which of them came before; the history's judge knows what that means for the others.
+    async fn barrier(&mut self) -> Result<Vec<String>, Turn> {
+        let person = self.flow.enroll().await?;
+        self.flow.enroll_again(&person.external_id).await?;
+        let (mut answers, mut looks) = (Vec::new(), Vec::new());
+        for racer in 0..LANES {
+            let asking = self.flow.ask(&person, 300).await?;
+            let challenge = self.flow.pull(&person, &asking).await?;
+            answers.push(self.response(1 + racer, &person, &challenge, &Answer::approve(Some(&asking.number)))?);
+            let path = format!("/v1/challenges/{}", asking.id);
+            looks.push((Asked::new(0, Op::ReadChallenge, &asking.id), self.call(racer, Method::GET, &path, None)));
+        }
+        let (device, http) = (person.device().to_string(), self.flow.http());
+        let revoke = Asked::new(0, Op::RevokeDevice, &device).device(&device);
+        let request = self.call(0, Method::DELETE, &format!("/v1/devices/{device}"), None);
+        let revoke = async {
+            let revoked = http.send(revoke, request).await;
+            self.race(looks).await;
+            revoked
+        };
+        let answer = |(number, (asked, request)): (u64, (Asked, RequestBuilder))| {
+            let http = &http;
+            async move {
+                pause(STAGGER.saturating_mul(u32::try_from(number).unwrap_or(0))).await;
+                http.send(asked, request).await
+            }
+        };
+        let (revoked, _) = tokio::join!(revoke, join_all((0..).zip(answers).map(answer)));
+        let is_revoked = matches!(revoked, End::Ok { .. });
+        Ok(if is_revoked { Vec::new() } else { vec![format!("device {device}: {revoked:?}")] })
     }
 }
 

@@ -1,6 +1,7 @@
-//! Each wrong number that was judged is in the log, and nothing else is: no guess is free, none is counted twice.
+//! Each wrong number that was judged is in the log, and nothing else is; after each wrong confirmation code fewer are
+//! left: no guess is free, none is counted twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Facts;
 use crate::history::{Call, End, Op};
@@ -30,6 +31,34 @@ pub(super) fn check(history: &[Call], facts: &Facts) -> Vec<String> {
             violations.push(format!("{challenge} counts a wrong number that nobody gave"));
         }
     }
+    violations.extend(codes(history));
+    violations
+}
+
+/// In the order in which they returned, of one flow each: of two guesses the later one is told of fewer that are left.
+fn codes(history: &[Call]) -> Vec<String> {
+    let mut left: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for call in history.iter().filter(|call| call.op == Op::Confirm && call.note.as_deref() == Some("wrong")) {
+        let told = match &call.end {
+            End::Refused { slug, said, .. } if slug == "wrong-code" => {
+                said.get("attempts_left").and_then(|n| n.as_u64())
+            }
+            End::Ok { .. } => {
+                violations.push(format!("a wrong code confirmed {}", call.subject));
+                None
+            }
+            _ => None,
+        };
+        let Some(told) = told else { continue };
+        match left.insert(&call.subject, (told, call.returned)) {
+            Some((before, since)) if call.invoked > since && told >= before => {
+                violations
+                    .push(format!("{} guesses were left for {}, and after one more {told}", before, call.subject));
+            }
+            _ => {}
+        }
+    }
     violations
 }
 
@@ -37,6 +66,20 @@ pub(super) fn check(history: &[Call], facts: &Facts) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::check::testing::{C, call, event, facts, refused, unknown};
+
+    #[test]
+    fn each_wrong_code_leaves_fewer() {
+        let wrong = |invoked, left: u64| {
+            let said = serde_json::json!({"attempts_left": left});
+            let end = End::Refused { status: 403, slug: "wrong-code".to_owned(), said };
+            Call { note: Some("wrong".to_owned()), ..call(Op::Confirm, "e", invoked, end) }
+        };
+        let nothing = facts(&[], &[]);
+        assert_eq!(check(&[wrong(1, 4), wrong(5, 3)], &nothing), Vec::<String>::new());
+        assert_eq!(check(&[wrong(1, 4), wrong(5, 4)], &nothing).len(), 1, "a free guess");
+        let taken = Call { end: crate::check::testing::ok("completed"), ..wrong(1, 4) };
+        assert_eq!(check(&[taken], &nothing).len(), 1);
+    }
 
     #[test]
     fn each_wrong_number_counts_once() {

@@ -9,7 +9,9 @@ use crate::history::{Call, End, Op};
 fn seen(call: &Call) -> Option<(&str, &str)> {
     let End::Ok { .. } = call.end else { return None };
     match call.op {
-        Op::ReadChallenge | Op::Approve | Op::Deny | Op::CancelChallenge => Some((&call.subject, call.said("status")?)),
+        Op::ReadChallenge | Op::Approve | Op::Deny | Op::Repeat | Op::CancelChallenge => {
+            Some((&call.subject, call.said("status")?))
+        }
         Op::CreateChallenge => Some((call.said("id")?, call.said("status")?)),
         _ => None,
     }

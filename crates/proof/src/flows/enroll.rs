@@ -10,7 +10,13 @@ use crate::history::{Asked, End, Op};
 impl Flow {
     /// Enrolls a new person; the phone is active when this returns.
     pub(crate) async fn enroll(&mut self) -> Result<Person, Turn> {
-        let (id, ticket) = self.invite().await?;
+        let external_id = self.fresh("person");
+        self.enroll_again(&external_id).await
+    }
+
+    /// Enrolls one more phone of a person.
+    pub(crate) async fn enroll_again(&mut self, external_id: &str) -> Result<Person, Turn> {
+        let (id, ticket) = self.invite_again(external_id).await?;
         let name = self.fresh("phone");
         let (phone, code) = self.register(&id, &ticket, &name).await?;
         self.confirm(&id, &phone, &code).await?;
@@ -21,9 +27,14 @@ impl Flow {
     /// An enrollment of a new person: its id and ticket.
     pub(crate) async fn invite(&mut self) -> Result<(String, String), Turn> {
         let external_id = self.fresh("person");
+        self.invite_again(&external_id).await
+    }
+
+    /// An enrollment of a person who may have a phone.
+    async fn invite_again(&mut self, external_id: &str) -> Result<(String, String), Turn> {
         let body = json!({"user": {"external_id": external_id}});
         let idp = self.world.idp.clone();
-        let asked = Asked::new(self.number, Op::CreateEnrollment, &external_id);
+        let asked = Asked::new(self.number, Op::CreateEnrollment, external_id);
         // Without a key: a second enrollment beside one whose reply was lost does no harm, and ends by itself.
         let create = async || idp.call(asked.clone(), Method::POST, "/v1/enrollments", Some(&body)).await;
         let End::Ok { said, .. } = certain(create).await? else { return Err(Turn::Refused) };
@@ -46,6 +57,21 @@ impl Flow {
         let phone = certain_phone(async || candidate.register().await).await?;
         let code = phone.registration().confirmation_code.clone().ok_or(Turn::Refused)?;
         Ok((phone, code))
+    }
+
+    /// Somebody enrolls who types two other codes first: each is counted, whatever else it is told.
+    pub(crate) async fn mistype_code(&mut self) -> Result<(), Turn> {
+        let (id, ticket) = self.invite().await?;
+        let name = self.fresh("phone");
+        let (phone, code) = self.register(&id, &ticket, &name).await?;
+        let wrong: String = code.chars().map(|digit| if digit == '0' { '1' } else { '0' }).collect();
+        let (path, body) = (format!("/v1/enrollments/{id}/confirmation"), json!({"code": wrong}));
+        let idp = self.world.idp.clone();
+        let asked = Asked::new(self.number, Op::Confirm, &id).device(phone.id().to_string()).note("wrong");
+        for _ in 0..2 {
+            certain(async || idp.call(asked.clone(), Method::POST, &path, Some(&body)).await).await?;
+        }
+        self.confirm(&id, &phone, &code).await
     }
 
     /// The person types it.

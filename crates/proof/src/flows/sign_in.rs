@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use countersign_proto::{api::devices::PendingChallenges, jose::Kind, timestamp::Timestamp, vocabulary::Decision};
-use countersign_simulator::phone::{Answer, VerifiedChallenge};
+use countersign_simulator::phone::{Answer, Phone, VerifiedChallenge};
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::{Value, json};
 
@@ -25,22 +25,34 @@ pub(crate) struct Asking {
 
 /// The shortest that a challenge may live (protocol 6.1).
 const SHORTEST_SECONDS: i64 = 10;
-const USUAL_SECONDS: i64 = 300;
+pub(super) const USUAL_SECONDS: i64 = 300;
 
 impl Flow {
     /// A whole sign-in, and what others may see of it.
     pub(crate) async fn sign_in(&mut self, person: &Person, is_yes: bool) -> Result<(), Turn> {
+        self.answered(person, is_yes).await.map(drop)
+    }
+
+    /// The same, for whoever goes on with it.
+    pub(crate) async fn answered(&mut self, person: &Person, is_yes: bool) -> Result<Asking, Turn> {
         let asking = self.ask(person, USUAL_SECONDS).await?;
         let challenge = self.pull(person, &asking).await?;
         let answer = if is_yes { Answer::approve(Some(&asking.number)) } else { Answer::deny(None) };
         self.answer(person, &challenge, &answer, "right").await?;
         self.read(&asking.id).await?;
-        if self.dice.percent(10) {
-            let asked = Asked::new(self.number, Op::Trespass, &asking.id);
-            let (stranger, path) = (self.world.stranger.clone(), format!("/v1/challenges/{}", asking.id));
-            certain(async || stranger.call(asked.clone(), Method::GET, &path, None).await).await?;
-        }
-        Ok(())
+        Ok(asking)
+    }
+
+    /// Another organisation looks at a sign-in, and would take it back.
+    pub(crate) async fn trespass(&mut self, person: &Person) -> Result<(), Turn> {
+        let asking = self.ask(person, USUAL_SECONDS).await?;
+        let asked = Asked::new(self.number, Op::Trespass, &asking.id);
+        let (stranger, path) = (self.world.stranger.clone(), format!("/v1/challenges/{}", asking.id));
+        certain(async || stranger.call(asked.clone(), Method::GET, &path, None).await).await?;
+        let path = format!("{path}/cancel");
+        certain(async || stranger.call(asked.clone(), Method::POST, &path, None).await).await?;
+        self.withdraw(&asking.id).await?;
+        self.read(&asking.id).await
     }
 
     /// The caller gives up while the person answers: one of the two comes first.
@@ -68,12 +80,15 @@ impl Flow {
         Ok(())
     }
 
-    /// An answer at the very end of its time: before, at, or after it.
+    /// An answer at the very end of its time: before, at, or after it; somebody looks shortly before.
     pub(crate) async fn answer_late(&mut self, person: &Person) -> Result<(), Turn> {
         let asking = self.ask(person, SHORTEST_SECONDS).await?;
         let challenge = self.pull(person, &asking).await?;
+        let (before, early) = (200 + self.dice.below(1_000), self.dice.below(200));
         let left = asking.expires_at.millis_since(system::now());
-        let early = self.dice.below(200);
+        system::pause(Duration::from_millis(left.saturating_sub(before))).await;
+        self.read(&asking.id).await?;
+        let left = asking.expires_at.millis_since(system::now());
         system::pause(Duration::from_millis((left + 100).saturating_sub(early))).await;
         self.answer(person, &challenge, &Answer::approve(Some(&asking.number)), "late").await?;
         self.read(&asking.id).await
@@ -122,14 +137,26 @@ impl Flow {
         answer: &Answer,
         note: &str,
     ) -> Result<End, Turn> {
-        let (http, phone) = (self.http(), &person.phone);
         let id = challenge.id().to_string();
-        let claims = phone.response_claims(&id, challenge.text(), answer);
-        let token = phone.sign(Kind::Response, &claims).map_err(|_| Turn::Refused)?;
-        let url = format!("{}/{id}/response", phone.server().endpoints().device_challenges);
+        let claims = person.phone.response_claims(&id, challenge.text(), answer);
+        let token = person.phone.sign(Kind::Response, &claims).map_err(|_| Turn::Refused)?;
         let op = if answer.decision == Decision::Approve { Op::Approve } else { Op::Deny };
+        self.post_answer(op, &id, &person.phone, &token, note).await
+    }
+
+    /// Sends these bytes to where this challenge is answered, until it is certain what became of them.
+    pub(crate) async fn post_answer(
+        &self,
+        op: Op,
+        id: &str,
+        phone: &Phone,
+        token: &str,
+        note: &str,
+    ) -> Result<End, Turn> {
+        let http = self.http();
+        let url = format!("{}/{id}/response", phone.server().endpoints().device_challenges);
         let asked = Asked::new(self.number, op, id).device(phone.id().to_string()).note(note);
-        certain(async || http.send(asked.clone(), http.artefact(Method::POST, &url, &token)).await).await
+        certain(async || http.send(asked.clone(), http.artefact(Method::POST, &url, token)).await).await
     }
 
     /// The caller takes it back.

@@ -10,9 +10,14 @@ use crate::{
     history::End,
 };
 
+/// Longer than a round.
+const ASKED_SECONDS: i64 = 300;
+
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Step {
+    /// A sign-in is asked for, under an idempotency key.
+    Ask,
     /// A phone approves.
     Approve,
     /// A new person gets a phone: invitation, registration, confirmation.
@@ -23,6 +28,7 @@ pub(super) enum Step {
 
 /// A step whose moment has come.
 pub(super) enum Prepared {
+    Ask(Person),
     Approve(Waiting),
     Enroll,
     Revoke(Waiting),
@@ -51,6 +57,8 @@ impl Prepared {
     /// All that comes before.
     pub(super) async fn make(step: Step, flow: &mut Flow) -> Result<Self, Turn> {
         match step {
+            // Somebody new each time: of one person only so many may wait.
+            Step::Ask => flow.enroll().await.map(Self::Ask),
             Step::Approve => {
                 let person = flow.somebody().await?;
                 Waiting::make(flow, person).await.map(Self::Approve)
@@ -66,6 +74,10 @@ impl Prepared {
     /// The step itself.
     pub(super) async fn take(&self, flow: &mut Flow) -> Vec<String> {
         match self {
+            Self::Ask(person) => match flow.ask(person, ASKED_SECONDS).await {
+                Ok(_) => Vec::new(),
+                Err(why) => vec![format!("nobody was asked: {why:?}")],
+            },
             Self::Approve(waiting) => match waiting.approve(flow, "right").await {
                 Ok(End::Ok { said, .. }) if said.get("status").and_then(|is| is.as_str()) == Some("approved") => {
                     Vec::new()
@@ -90,7 +102,7 @@ impl Prepared {
                 Ok(()) => Vec::new(),
                 Err(why) => vec![format!("{} cannot be read: {why:?}", waiting.asking.id)],
             },
-            Self::Enroll => Vec::new(),
+            Self::Ask(_) | Self::Enroll => Vec::new(),
             Self::Revoke(waiting) => match waiting.approve(flow, "lost").await {
                 Ok(End::Refused { .. }) => Vec::new(),
                 other => vec![format!("{} answers after its end: {other:?}", waiting.person.device())],
