@@ -8,8 +8,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 size="${1:-full}"
 case "$size" in
-small) kills=100 races=40 seeds=10000 every=12 outages=1 fills=1 ;;
-full) kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20 ;;
+small)
+    kills=100 races=40 seeds=10000 every=12 outages=1 fills=1
+    cuts=(--cuts 3 --images 2 --controls 2 --lives 3 --life-millis 2500) jumps=3600,-3600 drift=5 skewed=5
+    ;;
+full)
+    kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20
+    cuts=(--cuts 500 --images 6 --controls 6 --lives 12) jumps=3600,-3600,31536000,-31536000 drift=60 skewed=1000
+    ;;
 *)
     echo "usage: $0 [small|full]" >&2
     exit 2
@@ -58,6 +64,15 @@ can_mount() {
     [ "$status" -eq 0 ]
 }
 
+# Whether a server's clock can be moved: by libfaketime, which is installed if that goes without asking.
+can_move_time() {
+    local found=(/usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib64/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1)
+    for library in "${found[@]}"; do
+        if [ -e "$library" ]; then return 0; fi
+    done
+    [ "$(uname -s)" = Linux ] && scripts/install-packages.sh apt:faketime dnf:libfaketime apk:libfaketime pacman:libfaketime
+}
+
 # What strace has to make happen.
 system_calls() {
     local step fault
@@ -80,11 +95,26 @@ on() {
     "$attack" kill --database "$1" --kills "$kills" "${judge[@]}"
     "$attack" races --database "$1" --rounds "$races" "${judge[@]}"
     system_calls "$1"
+    if "$moves_time"; then
+        "$attack" time --database "$1" --jump-seconds "$jumps" --drift-seconds "$drift" --skewed "$skewed" "${judge[@]}"
+    else
+        echo "proof: time: NOT ATTACKED: libfaketime is not installed"
+    fi
+}
+
+# The disk's power, by a record that strace makes.
+power_cuts() {
+    if can_trace; then
+        "$attack" power "${cuts[@]}" "${judge[@]}"
+    else
+        echo "proof: power: NOT ATTACKED: strace is not installed, or may not trace"
+    fi
 }
 
 on_sqlite() {
     "$attack" http --connections 10 --mutations 40
     on sqlite
+    power_cuts
     if can_mount; then
         "$attack" disk --mib 64 --rounds "$fills" "${judge[@]}"
     else
@@ -97,6 +127,9 @@ on_postgres() {
     "$attack" postgres --rounds "$outages" "${judge[@]}"
     "$attack" simulate --seeds "$seeds"
 }
+
+moves_time=false
+if can_move_time; then moves_time=true; fi
 
 # Most of the time of an attack is waiting: small ones go side by side. The figures of full ones are each its own.
 if [ "$size" = small ]; then

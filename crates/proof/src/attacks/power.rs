@@ -11,44 +11,35 @@
 
 mod medium;
 mod record;
+mod recorder;
 
-use std::{
-    fs,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 use self::{
     medium::{Fates, Files, Medium, Temper},
     record::{Deed, Event},
+    recorder::{Record, Recorder, told_by},
 };
 use super::{
-    frame::{Common, meanwhile},
+    frame::Common,
     judge::{Seen, judge_seen},
 };
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{Flow, World},
+    flows::Flow,
     history::{Call, End},
     report::Report,
-    rig::{Db, Node, Rig, until},
-    system::{now, pause},
+    rig::{Db, Rig},
 };
 
 const DATABASE: &str = "countersign.db";
 /// Somebody new enrolls and signs in on each image within this.
 const WORKS: Duration = Duration::from_secs(30);
-/// Between two looks at the log's checkpoint.
-const LOOK: Duration = Duration::from_millis(200);
 /// A disk that lies begins to do so that many calls before the cut.
 const LIES: usize = 600;
-/// strace's end is near the end of what it wrote.
-const TAIL: i64 = 4_096;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -95,135 +86,6 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
     report.absorb(rig.panics()?.into_iter().map(|line| format!("a panic: {line}")));
     rig.finish().await?;
     Ok(report)
-}
-
-/// What was seen from both sides.
-struct Record {
-    world: Arc<World>,
-    /// The files before.
-    before: Files,
-    /// What was done to them.
-    events: Vec<Event>,
-    /// What everybody asked, and was told.
-    calls: Vec<Call>,
-    /// The log's checkpoints, and when they had been told, in Unix microseconds.
-    checkpoints: Vec<(i64, String)>,
-}
-
-/// Runs the server and writes down what it does.
-struct Recorder<'r> {
-    rig: &'r Rig,
-    folder: PathBuf,
-}
-
-impl Recorder<'_> {
-    async fn record(&self, args: &Args, dice: &mut Dice, report: &mut Report) -> Result<Record, ProofError> {
-        // All that the command line writes comes first: the record knows of the server only.
-        let node = self.rig.start().await?;
-        let world = World::begin(self.rig, None).await?;
-        node.stop().await?;
-        let before = files(&self.folder)?;
-        let flow_dice = dice.part(u64::from(u32::MAX));
-        let lives = self.live(args, dice, report);
-        let ((last, uncertain), checkpoints) =
-            tokio::try_join!(meanwhile(&world, args.flows, &flow_dice, lives), watch(&world))?;
-        self.end(last, args.lives.saturating_sub(1), true, report).await?;
-        report.count("turns of which nothing is certain", uncertain);
-        let mut events = Vec::new();
-        for life in 0..args.lives {
-            let text = fs::read_to_string(self.file(life))?;
-            events.extend(record::parse(&text, &self.folder.display().to_string())?);
-        }
-        let calls = world.history.take();
-        let mut medium = Medium::new(&before);
-        events.iter().for_each(|event| medium.play(event));
-        if medium.seen() != files(&self.folder)? {
-            return Err(ProofError::Rig("the record does not come to the files that are there".to_owned()));
-        }
-        let syncs = events.iter().filter(|event| matches!(event.deed, Deed::Sync(_) | Deed::SyncFolder)).count();
-        report.figure("calls to the disk", events.len());
-        report.figure("of them syncs", syncs);
-        report.figure("calls to the server", calls.len());
-        Ok(Record { world, before, events, calls, checkpoints })
-    }
-
-    /// All lives but the end of the last.
-    async fn live(&self, args: &Args, dice: &mut Dice, report: &mut Report) -> Result<Node, ProofError> {
-        let mut life = 0;
-        loop {
-            let node = self.start(life).await?;
-            pause(Duration::from_millis(args.life_millis / 4 + dice.below(args.life_millis * 3 / 4))).await;
-            report.count("lives", 1);
-            if life + 1 >= args.lives {
-                return Ok(node);
-            }
-            self.end(node, life, dice.percent(50), report).await?;
-            life += 1;
-        }
-    }
-
-    async fn start(&self, life: u64) -> Result<Node, ProofError> {
-        let output = self.file(life).display().to_string();
-        let strace = ["strace", "-D", "-f", "--seccomp-bpf", "-ttt", "-y", "-xx", "-s", "67108864", "-o", &output];
-        // Otherwise the signals that the runtime sends itself would fill the file.
-        let words = [&strace[..], &["-e", "signal=none", "-e", record::CALLS]].concat();
-        self.rig.start_under(&words, self.rig.port).await
-    }
-
-    /// Ends a life, well or not, and waits until strace has written all of it.
-    async fn end(&self, node: Node, life: u64, well: bool, report: &mut Report) -> Result<(), ProofError> {
-        let id = node.id().ok_or_else(|| ProofError::Rig("the server has ended by itself".to_owned()))?;
-        if !well {
-            node.kill().await?;
-        } else if node.stop().await? != Some(0) {
-            report.violated("a server that was asked to stop did not end well");
-        }
-        until("strace has written all", async || {
-            let mut file = fs::File::open(self.file(life))?;
-            let length = i64::try_from(file.metadata()?.len()).unwrap_or(i64::MAX);
-            file.seek(SeekFrom::End(-length.min(TAIL)))?;
-            let mut tail = Vec::new();
-            file.read_to_end(&mut tail)?;
-            let tail = String::from_utf8_lossy(&tail);
-            Ok(tail.lines().any(|line| line.starts_with(&format!("{id} ")) && line.ends_with("+++")))
-        })
-        .await
-    }
-
-    fn file(&self, life: u64) -> PathBuf {
-        self.rig.file(&format!("strace-{life}.txt"))
-    }
-}
-
-/// Somebody outside keeps the log's checkpoints.
-async fn watch(world: &World) -> Result<Vec<(i64, String)>, ProofError> {
-    let mut seen = Vec::new();
-    while !world.is_over() {
-        // Nobody answers while the server is away.
-        if let Ok(checkpoint) = world.idp.read("/v1/audit/checkpoint").await {
-            seen.push((told_by(now().as_millis()), checkpoint));
-        }
-        pause(LOOK).await;
-    }
-    Ok(seen)
-}
-
-/// A reply that had come in this millisecond had come by then, in microseconds.
-fn told_by(millis: i64) -> i64 {
-    millis.saturating_add(1).saturating_mul(1_000)
-}
-
-/// The files of a folder, without the memory that is shared through one.
-fn files(folder: &PathBuf) -> Result<Files, ProofError> {
-    let mut files = Files::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.ends_with("-shm") {
-            files.insert(name, fs::read(entry.path())?);
-        }
-    }
-    Ok(files)
 }
 
 /// Before which calls the power goes: anywhere, or just before or after something has become safe.
