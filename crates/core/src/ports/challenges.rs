@@ -226,6 +226,8 @@ pub enum DecideOutcome {
 /// The response that decided a challenge, or that was shown its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedResponse {
+    /// Whose challenge it is.
+    pub tenant_id: TenantId,
     /// `countersign-response+jwt`, verbatim.
     pub response: String,
     /// What the challenge became; `pending` while the code is awaited.

@@ -17,6 +17,7 @@ pub mod device_api;
 pub mod devices;
 pub mod enrollments;
 pub mod events;
+pub mod expiry;
 pub mod hold;
 pub mod installations;
 pub mod layers;

@@ -341,6 +341,7 @@ impl Store {
 /// The response that decided a challenge, or was shown its code.
 pub(crate) fn recorded(challenge: &Challenge) -> RecordedResponse {
     RecordedResponse {
+        tenant_id: challenge.text.facts.tenant_id,
         response: challenge.response.clone().unwrap_or_default(),
         status: challenge.status,
         reason: challenge.reason,

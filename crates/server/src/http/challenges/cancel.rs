@@ -14,6 +14,7 @@ use crate::{
     decisions::Viewer,
     http::{
         access::ApiCaller,
+        expiry,
         problem::{ApiError, ApiResult},
         state::App,
     },
@@ -45,7 +46,10 @@ pub async fn handle(
             let (record, viewer) = find(&app, &caller, id).await?;
             Ok(Json(app.decisions.show(&record, viewer, false, app.now())?))
         }
-        CloseOutcome::AlreadyClosed(status) => Err(ApiError::challenge_closed(status)),
+        CloseOutcome::AlreadyClosed(status) => {
+            let end = expiry::end(&app, caller.caller.tenant_id, id, status).await?;
+            Err(ApiError::challenge_closed(end))
+        }
         CloseOutcome::NotFound => Err(ApiError::not_found()),
         CloseOutcome::NotDue => Err(ApiError::internal("a cancellation cannot be early")),
     }

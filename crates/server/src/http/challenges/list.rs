@@ -17,12 +17,12 @@ use countersign_proto::{
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::settle;
 use crate::{
     decisions::Viewer,
     http::{
         access::ApiCaller,
         body::StrictQuery,
+        expiry,
         paging::{next_cursor, page},
         problem::{ApiError, ApiResult},
         state::App,
@@ -84,7 +84,7 @@ pub async fn handle(
     let next_cursor = next_cursor(&records, request.limit, |record| record.facts.id);
     let mut items = Vec::with_capacity(records.len());
     for record in records {
-        let record = settle(&app, record).await?;
+        let record = expiry::settle(&app, record).await?;
         let has_shown_enough = caller.caller.has_shown_enough_for_challenge(record.facts.policy.profile.is_some());
         let viewer = if record.facts.client_id == own && caller.holds(Scope::Challenges) && has_shown_enough {
             Viewer::Creator

@@ -9,22 +9,18 @@ pub mod show;
 pub mod watch;
 
 use countersign_core::{
-    actor::Actor,
     api_client::Scope,
     challenge::{ChallengeRecord, DeliveryRecord},
-    ports::challenges::{Close, CloseChallenge},
 };
-use countersign_proto::{
-    api::challenges::Delivery, ids::ChallengeId, problem::ProblemType, vocabulary::ChallengeStatus,
-};
+use countersign_proto::{api::challenges::Delivery, ids::ChallengeId, problem::ProblemType};
 
 use super::{
     access::ApiCaller,
-    client_proof,
+    client_proof, expiry,
     problem::{ApiError, ApiResult},
     state::App,
 };
-use crate::{alarm, decisions::Viewer};
+use crate::decisions::Viewer;
 
 /// The caller's challenge: its own, or with `audit:read` any of its tenant.
 ///
@@ -47,33 +43,7 @@ async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(Chal
     if record.erased_at.is_some() {
         return Err(ApiError::new(ProblemType::Erased));
     }
-    Ok((settle(app, record).await?, viewer))
-}
-
-/// Who is the first to say `expired` makes it so: a pending row past its end is ended before it is shown.
-///
-/// A response that arrived in time may still be on its way through the writer. Were its end only said and not
-/// written, a caller could hear `expired` and later `approved`; so the row, not the clock, has the last word.
-async fn settle(app: &App, record: ChallengeRecord) -> ApiResult<ChallengeRecord> {
-    let now = app.now();
-    let facts = &record.facts;
-    if record.status != ChallengeStatus::Pending || now < facts.expires_at {
-        return Ok(record);
-    }
-    let command = CloseChallenge {
-        stamp: app.stamp(Actor::System, facts.tenant_id, "read", now),
-        challenge_id: facts.id,
-        user_id: facts.user.id,
-        how: Close::Expire,
-    };
-    app.store.close_challenge(command).await?;
-    let settled = app.store.challenge(facts.tenant_id, facts.id).await?.ok_or_else(ApiError::not_found)?;
-    if settled.status == ChallengeStatus::Pending {
-        // Its row and its user's do not fit together: nothing that this server wrote.
-        alarm::raise("challenge_without_end", &facts.id.to_string());
-        return Err(ApiError::internal("challenge_without_end"));
-    }
-    Ok(settled)
+    Ok((expiry::settle(app, record).await?, viewer))
 }
 
 /// A delivery as callers see it.

@@ -15,6 +15,7 @@ use countersign_proto::{
 
 use super::proof::ProvenDevice;
 use crate::http::{
+    expiry,
     problem::{ApiError, ApiResult},
     state::App,
 };
@@ -41,6 +42,9 @@ pub async fn handle(
             app.sightings.fetched(device.key.signer.device_id, [entry.id], now);
             Ok(Json(PendingChallenge { id: entry.id, challenge: entry.jws, expires_at: entry.expires_at }))
         }
-        gone => Err(ApiError::new(ProblemType::ChallengeGone).with("challenge_status", gone.as_str())),
+        gone => {
+            let gone = expiry::end(&app, device.key.signer.tenant_id, id, gone).await?;
+            Err(ApiError::new(ProblemType::ChallengeGone).with("challenge_status", gone.as_str()))
+        }
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use countersign_core::{
     actor::{Actor, Stamp},
-    challenge::{ChallengeFacts, status_at},
+    challenge::ChallengeFacts,
     digest::Digest,
     entropy, limits,
     ports::challenges::{DecideChallenge, DecideOutcome, DisplayedCode, RecordedResponse},
@@ -36,6 +36,7 @@ use crate::{
     http::{
         access::RequestId,
         body::Artefact,
+        expiry,
         problem::{self, ApiError, ApiResult},
         state::App,
     },
@@ -107,7 +108,10 @@ async fn first_reply(
     let recorded = app.store.recorded_response(id).await?;
     let recorded = recorded
         .filter(|recorded| recorded.response == text && now < recorded.decided_at.plus_seconds(limits::REPLAY_SECONDS));
-    Ok(recorded.map(|recorded| reply(app, id, &recorded, now)))
+    Ok(match recorded {
+        Some(recorded) => Some(reply(app, id, recorded, now).await),
+        None => None,
+    })
 }
 
 struct Attempt<'a> {
@@ -133,7 +137,11 @@ impl Attempt<'_> {
         // 4. What is not of the device's tenant and user is answered like what does not exist.
         let Some(challenge) = self.challenge(&bound).await? else { return self.refuse_unknown().await };
         let Believed { facts, signed } = challenge.as_ref();
-        if !verify::is_within_lifetime(signed, self.claims.iat) {
+        // What is decided must verify ever after, also by who does not know that a clock was set back.
+        let is_timely = |bound: &BoundKey| {
+            verify::is_within_lifetime(signed, self.claims.iat) && verify::is_bound_in_time(signed, bound.bound_at)
+        };
+        if !is_timely(&bound) {
             return self.refuse_untimely(facts, signed, &bound).await;
         }
         if signed.sub == bound.signer.user_id.to_string() && signed.user.external_id != bound.external_id {
@@ -161,6 +169,9 @@ impl Attempt<'_> {
             self.app.keyring.forget(&self.thumbprint);
             let fresh = self.app.keyring.bound(&self.thumbprint).await?;
             bound = fresh.ok_or_else(|| ApiError::invalid_signature("stale_key"))?;
+            if !is_timely(&bound) {
+                return self.refuse_untimely(facts, signed, &bound).await;
+            }
             command.binding = bound.binding.clone();
             command.stamp = self.stamp(&bound);
             outcome = self.app.store.decide_challenge(command.clone()).await?;
@@ -250,6 +261,10 @@ impl Attempt<'_> {
         command: DecideChallenge,
         outcome: DecideOutcome,
     ) -> ApiResult<Json<ResponseRecorded>> {
+        let outcome = match outcome {
+            DecideOutcome::Closed(status) => DecideOutcome::Closed(self.end(facts, status).await?),
+            outcome => outcome,
+        };
         if let Some(error) = problem::lost(&outcome, self.now) {
             // 2. The response that decided it is never told that it came too late.
             return match self.first_reply().await? {
@@ -258,7 +273,7 @@ impl Attempt<'_> {
             };
         }
         if let DecideOutcome::Repeat(recorded) = outcome {
-            return reply(self.app, facts.id, &recorded, self.now);
+            return reply(self.app, facts.id, recorded, self.now).await;
         }
         let verdict = command.verdict;
         metrics::counter!("countersign_responses_total", "verdict" => word(verdict)).increment(1);
@@ -303,7 +318,10 @@ impl Attempt<'_> {
         let judged = if is_addressed { Ok(Verdict::Deny(None)) } else { Err(Refusal::NotFound) };
         let state = self.app.store.decision_state(facts.id, device_id, &self.thumbprint, &bound.binding).await?;
         let obstacle = state.and_then(|state| verify::first_obstacle(judged, false, &state, self.now));
-        Err(obstacle.map_or_else(|| ApiError::clock_skew(self.now), |obstacle| problem::obstacle(obstacle, self.now)))
+        match obstacle {
+            Some(obstacle) => self.tell(facts, obstacle).await,
+            None => Err(ApiError::clock_skew(self.now)),
+        }
     }
 
     /// Refused by what never changes: tell the first obstacle in the protocol's order.
@@ -319,17 +337,39 @@ impl Attempt<'_> {
             let says_approve = self.claims.decision == Decision::Approve;
             verify::first_obstacle(Err(refusal), says_approve, &state, self.now)
         });
-        Err(problem::obstacle(obstacle.unwrap_or(Obstacle::Refused(refusal)), self.now))
+        self.tell(facts, obstacle.unwrap_or(Obstacle::Refused(refusal))).await
+    }
+
+    async fn tell(&self, facts: &ChallengeFacts, obstacle: Obstacle) -> ApiResult<Json<ResponseRecorded>> {
+        let obstacle = match obstacle {
+            Obstacle::Closed(status) => Obstacle::Closed(self.end(facts, status).await?),
+            obstacle => obstacle,
+        };
+        Err(problem::obstacle(obstacle, self.now))
+    }
+
+    async fn end(&self, facts: &ChallengeFacts, said: ChallengeStatus) -> ApiResult<ChallengeStatus> {
+        expiry::end(self.app, facts.tenant_id, facts.id, said).await
     }
 }
 
 /// The first reply to a recorded response: a 200, or the 403 of a wrong number. Of an approve that was shown the code the
 /// same code while that is awaited; then what became of the challenge.
-fn reply(app: &App, id: ChallengeId, recorded: &RecordedResponse, now: Timestamp) -> ApiResult<Json<ResponseRecorded>> {
+async fn reply(
+    app: &App,
+    id: ChallengeId,
+    mut recorded: RecordedResponse,
+    now: Timestamp,
+) -> ApiResult<Json<ResponseRecorded>> {
+    if recorded.status == ChallengeStatus::Pending && now >= recorded.decided_at {
+        let end = expiry::settled(app, recorded.tenant_id, id).await?;
+        (recorded.status, recorded.reason) = (end.status, end.reason);
+        recorded.decided_at = end.decided_at.unwrap_or(recorded.decided_at);
+    }
     if recorded.reason == Some(ChallengeReason::WrongNumber) {
         return Err(ApiError::new(ProblemType::NumberMismatch));
     }
-    let status = status_at(recorded.status, recorded.decided_at, now);
+    let status = recorded.status;
     let is_beaten = recorded.reason == Some(ChallengeReason::WrongCode);
     match (status, &recorded.code) {
         (ChallengeStatus::Approved | ChallengeStatus::Denied, _) if !is_beaten => {

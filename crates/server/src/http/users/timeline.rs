@@ -8,14 +8,10 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use countersign_core::{
-    challenge::status_at,
-    ports::users::{Happened, TimelineEntry as Record},
-};
+use countersign_core::ports::users::{Happened, TimelineEntry as Record};
 use countersign_proto::{
     api::{Page, events::EventActor, users::TimelineEntry},
-    ids::{ChallengeId, EventId},
-    timestamp::Timestamp,
+    ids::{ChallengeId, EventId, TenantId},
     vocabulary::{ChallengeStatus, Word as _},
 };
 
@@ -23,6 +19,7 @@ use super::parse;
 use crate::http::{
     access::ApiCaller,
     body::StrictQuery,
+    expiry,
     paging::{PageQuery, next_cursor, page},
     problem::{ApiError, ApiResult},
     state::App,
@@ -44,12 +41,29 @@ pub async fn handle(
     let before = request.before.map(|id| id.as_uuid());
     let records = app.store.timeline(tenant_id, user.name.id, before, request.limit).await?;
     let next_cursor = next_cursor(&records, request.limit, |record| record.id);
-    let now = app.now();
-    Ok(Json(Page { items: records.into_iter().map(|record| show(record, now)).collect(), next_cursor }))
+    let mut items = Vec::with_capacity(records.len());
+    for record in records {
+        items.push(show(settle(&app, tenant_id, record).await?));
+    }
+    Ok(Json(Page { items, next_cursor }))
+}
+
+/// A challenge whose time is up has ended by the time anybody reads so.
+async fn settle(app: &App, tenant_id: TenantId, mut record: Record) -> ApiResult<Record> {
+    let id = ChallengeId::from_uuid(record.id);
+    if let Happened::Challenge { status, reason, expires_at, decided_at, device_id, .. } = &mut record.what
+        && *status == ChallengeStatus::Pending
+        && app.now() >= *expires_at
+    {
+        let settled = expiry::settled(app, tenant_id, id).await?;
+        (*status, *reason, *decided_at) = (settled.status, settled.reason, settled.decided_at);
+        *device_id = settled.device.map(|device| device.id);
+    }
+    Ok(record)
 }
 
 /// The entry as callers see it.
-fn show(record: Record, now: Timestamp) -> TimelineEntry {
+fn show(record: Record) -> TimelineEntry {
     let mut entry = TimelineEntry {
         id: record.id.to_string(),
         kind: String::new(),
@@ -72,7 +86,6 @@ fn show(record: Record, now: Timestamp) -> TimelineEntry {
             entry.data = Some(body);
         }
         Happened::Challenge { status, reason, expires_at, decided_at, client_id, device_id } => {
-            let status = status_at(status, expires_at, now);
             entry.kind = match status {
                 ChallengeStatus::Pending => "challenge.created".to_owned(),
                 ended => format!("challenge.{}", ended.as_str()),

@@ -87,7 +87,8 @@ impl Statements {
             )),
             lost_decisions: Statement::new(format!(
                 "-- lost_decisions
-                SELECT r_command_id, challenges.status AS status, reason, challenges.expires_at AS expires_at,
+                SELECT r_command_id, challenges.tenant_id AS tenant_id, challenges.status AS status, reason,
+                    challenges.expires_at AS expires_at,
                     decided_at, response, code, code_seal, challenges.decision_id AS decision_id, locked_until,
                     devices.status AS device_status, key_thumbprint, uv_thumbprint, binding_id,
                     deliveries.device_id AS addressed_device_id, tenants.disabled_at AS tenant_disabled_at
@@ -346,6 +347,7 @@ pub(super) fn recorded(row: &Columns<'_>) -> Result<RecordedResponse, StoreError
         _ => None,
     };
     Ok(RecordedResponse {
+        tenant_id: row.id("tenant_id")?,
         response: row.text("response")?,
         status: row.word("status")?,
         reason: row.optional_word("reason")?,

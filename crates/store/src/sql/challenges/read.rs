@@ -334,7 +334,7 @@ pub(super) async fn recorded_response(
 ) -> Result<Option<RecordedResponse>, StoreError> {
     let recorded = query(
         "-- recorded_response
-        SELECT id, response, status, reason, decided_at, expires_at, code, code_seal
+        SELECT id, tenant_id, response, status, reason, decided_at, expires_at, code, code_seal
         FROM challenges WHERE id = $1 AND response IS NOT NULL",
     );
     let read = |row: &Row| decide::recorded(&Columns::new("challenges", row));

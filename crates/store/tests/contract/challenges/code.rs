@@ -89,6 +89,7 @@ async fn the_first_approve_fixes_device_and_code_and_a_repeat_gets_the_same_one(
         let code = DisplayedCode { code: "000000".to_owned(), seal: "another".to_owned() };
         let again = DecideChallenge { stamp: world.stamp(phone.actor()), code: Some(code), ..asked.clone() };
         let recorded = RecordedResponse {
+            tenant_id: world.tenant_id,
             response: asked.response.clone(),
             status: ChallengeStatus::Pending,
             reason: None,

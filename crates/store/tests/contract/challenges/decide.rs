@@ -43,7 +43,14 @@ async fn an_approval_is_recorded_with_what_proves_it() {
         assert_eq!(evidence.binding, phone.binding.jws);
         let decided_at = NOW.plus_seconds(1);
         let (status, reason) = (ChallengeStatus::Approved, None);
-        let recorded = RecordedResponse { response: command.response, status, reason, decided_at, code: None };
+        let recorded = RecordedResponse {
+            tenant_id: world.tenant_id,
+            response: command.response,
+            status,
+            reason,
+            decided_at,
+            code: None,
+        };
         assert_eq!(world.store.recorded_response(id).await, Ok(Some(recorded)));
         assert_eq!(world.user(phone.user.id).await.pending_challenges, 0);
         assert_eq!(new_kinds(&before, world.kinds().await), [EventKind::ChallengeApproved]);
@@ -87,6 +94,7 @@ async fn the_very_same_response_is_a_repeat_whatever_has_happened_since() {
         let mut again = DecideChallenge { stamp: world.stamp(phone.actor()), ..first.clone() };
         again.stamp.at = NOW.plus_seconds(3600);
         let recorded = RecordedResponse {
+            tenant_id: world.tenant_id,
             response: first.response,
             status: ChallengeStatus::Denied,
             reason: Some(ChallengeReason::WrongNumber),
