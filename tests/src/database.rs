@@ -3,12 +3,12 @@
 //! SQLite lives in a temporary folder; PostgreSQL is the cluster named by `DATABASE_URL`, in which each test makes
 //! a database of its own. Must never skip a database: a test that ran on one of the two has not run.
 
-use std::{path::PathBuf, str::FromStr as _};
+use std::{path::PathBuf, str::FromStr as _, sync::Mutex};
 
 use countersign_simulator::commit_thief::CommitThief;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, SqliteConnection, postgres::PgConnectOptions,
-    sqlite::SqliteConnectOptions,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, SqliteConnection,
+    postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
 };
 use tempfile::TempDir;
 
@@ -37,6 +37,35 @@ struct Remote {
     cluster: PgConnectOptions,
     /// The database's name in the cluster.
     name: String,
+    /// To look behind the server's back: to connect costs more than most of what is looked for.
+    session: Mutex<Option<PgConnection>>,
+}
+
+impl Remote {
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.cluster.clone().database(&self.name).connect().await
+    }
+
+    /// Runs something in the session: a new one if the last has died, failed at its work, or is at work.
+    async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let idle = self.session.lock().unwrap().take();
+        let mut connection = match idle {
+            Some(mut idle) => match idle.ping().await {
+                Ok(()) => idle,
+                Err(_) => self.connect().await?,
+            },
+            None => self.connect().await?,
+        };
+        let done = work(&mut connection).await;
+        // What failed may have left a transaction open.
+        if done.is_ok() {
+            *self.session.lock().unwrap() = Some(connection);
+        }
+        done
+    }
 }
 
 impl Database {
@@ -58,7 +87,10 @@ impl Database {
         let name = format!("story_{unique}_{}", std::process::id());
         let mut connection = cluster.connect().await.expect("PostgreSQL answers");
         connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        Self { folder, postgres: Some(Remote { cluster_url: cluster_url.to_owned(), cluster, name }) }
+        Self {
+            folder,
+            postgres: Some(Remote { cluster_url: cluster_url.to_owned(), cluster, name, session: Mutex::default() }),
+        }
     }
 
     /// Which it is.
@@ -92,7 +124,7 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.postgres {
             None => self.sqlite().await.execute(sql).await.unwrap().rows_affected(),
-            Some(_) => self.postgres().await.execute(sql).await.unwrap().rows_affected(),
+            Some(remote) => remote.run(async |session| session.execute(sql).await).await.unwrap().rows_affected(),
         }
     }
 
@@ -101,7 +133,9 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.postgres {
             None => self.sqlite().await.execute(sql).await.ok().map(|done| done.rows_affected()),
-            Some(_) => self.postgres().await.execute(sql).await.ok().map(|done| done.rows_affected()),
+            Some(remote) => {
+                remote.run(async |session| session.execute(sql).await).await.ok().map(|done| done.rows_affected())
+            }
         }
     }
 
@@ -110,7 +144,10 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.postgres {
             None => sqlx::query_scalar(sql).fetch_one(&mut self.sqlite().await).await.unwrap(),
-            Some(_) => sqlx::query_scalar(sql).fetch_one(&mut self.postgres().await).await.unwrap(),
+            Some(remote) => remote
+                .run(async |session| sqlx::query_scalar(sql).persistent(false).fetch_one(session).await)
+                .await
+                .unwrap(),
         }
     }
 
@@ -119,7 +156,10 @@ impl Database {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.postgres {
             None => sqlx::query_scalar(sql).fetch_all(&mut self.sqlite().await).await.unwrap(),
-            Some(_) => sqlx::query_scalar(sql).fetch_all(&mut self.postgres().await).await.unwrap(),
+            Some(remote) => remote
+                .run(async |session| sqlx::query_scalar(sql).persistent(false).fetch_all(session).await)
+                .await
+                .unwrap(),
         }
     }
 
@@ -133,7 +173,11 @@ impl Database {
 
     /// Drops it. On PostgreSQL that fails if anybody is still connected, after some patience.
     pub(crate) async fn drop_if_nobody_is_connected(&self) {
-        if let Some(Remote { cluster, name, .. }) = &self.postgres {
+        if let Some(Remote { cluster, name, session, .. }) = &self.postgres {
+            let idle = session.lock().unwrap().take();
+            if let Some(idle) = idle {
+                idle.close().await.unwrap();
+            }
             let mut connection = cluster.connect().await.unwrap();
             let dropped = connection.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await;
             dropped.expect("a stopped server keeps no connection");
@@ -142,11 +186,6 @@ impl Database {
 
     async fn sqlite(&self) -> SqliteConnection {
         SqliteConnectOptions::new().filename(self.sqlite_file()).connect().await.unwrap()
-    }
-
-    async fn postgres(&self) -> PgConnection {
-        let Remote { cluster, name, .. } = self.postgres.as_ref().unwrap();
-        cluster.clone().database(name).connect().await.unwrap()
     }
 }
 

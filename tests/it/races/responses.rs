@@ -58,9 +58,19 @@ async fn race(moves: [Move; 2]) {
 
 /// One challenge, two moves; which of them won.
 async fn round(arena: Arena, shown: VerifiedChallenge, moves: [Move; 2], index: usize) -> usize {
-    // Each of them is the first to start in half of the rounds.
+    // Each of them is the first to start in half of the rounds, by more and more turns of the scheduler: which of two that
+    // start together wins says how fast the disk is, for one of them reads before it writes.
     let order = if index.is_multiple_of(2) { [0, 1] } else { [1, 0] };
-    let replies = at_once(order.map(|one| moves[one].make(arena.clone(), shown.clone()))).await;
+    let replies = at_once([0, 1].map(|place| {
+        let (one, arena, shown) = (moves[order[place]], arena.clone(), shown.clone());
+        async move {
+            for _ in 0..place * index * 2 {
+                tokio::task::yield_now().await;
+            }
+            one.make(arena, shown).await
+        }
+    }))
+    .await;
     let ended = arena.settled(&shown).await;
     let winners: Vec<_> = (0..2).filter(|&place| replies[place].status == 200).collect();
     let [place] = winners[..] else { panic!("{winners:?} won: {replies:?}") };
