@@ -5,7 +5,7 @@ use countersign_proto::{
     jose::{Jwks, claims::ResultClaims, verify_server},
     vocabulary::{ChallengeStatus, DenyReason, UvMethod},
 };
-use countersign_simulator::phone::EnrollOptions;
+use countersign_simulator::phone::{Answer, EnrollOptions};
 use countersign_tests::{both, path_of, text};
 use serde_json::{Value, json};
 
@@ -333,6 +333,28 @@ async fn another_node_wakes_a_waiting_call_and_decides_by_the_same_rules() {
         second.poll().await;
         assert_eq!(waiting.await.unwrap().ok(200)["status"], "approved");
         second.stop().await;
+    })
+    .await;
+}
+
+/// Found by `countersign-proof time`: it was decided, and from then on nobody could read it.
+#[tokio::test]
+async fn a_device_that_was_bound_before_the_clock_was_set_back_decides_nothing_that_would_not_verify() {
+    both(async |app| {
+        let idp = app.client("enrollments,challenges").await;
+        let phone = idp.enroll("ada").await;
+        app.clock.advance(-3_600);
+        let challenge = idp.challenge("ada").await;
+        let shown = phone.only_pending().await;
+        for answer in [Answer::approve(Some(text(&challenge, "number"))), Answer::deny(None)] {
+            let token = phone.sign_response(&shown, &answer).unwrap();
+            phone.respond_with(text(&challenge, "id"), &token).await.problem("clock-skew");
+        }
+        assert_eq!(idp.get(&path_of(&challenge)).await.ok(200)["status"], "pending");
+        app.clock.advance(3_600);
+        let challenge = idp.challenge("ada").await;
+        phone.approve(&phone.only_pending().await, Some(text(&challenge, "number")), None).await.unwrap();
+        assert_eq!(idp.get(&path_of(&challenge)).await.ok(200)["status"], "approved");
     })
     .await;
 }

@@ -12,6 +12,7 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
 
-    /// Completes when [`Self::now`] has reached `until`.
+    /// Completes when [`Self::now`] has reached `until`, or when as much time has passed as was left: a clock that is set
+    /// back keeps nobody asleep. Whoever must know which of the two it was asks [`Self::now`].
     fn sleep_until(&self, until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

@@ -133,6 +133,12 @@ pub fn is_within_lifetime(signed: &ChallengeClaims, iat: i64) -> bool {
     (from..=signed.exp.saturating_add(SKEW_SECONDS)).contains(&iat)
 }
 
+/// Whether the key was bound before the challenge's end: who verifies the evidence later asks the same. Only where a
+/// clock was set back after the binding is there a challenge that ends before it.
+pub fn is_bound_in_time(signed: &ChallengeClaims, bound_at: i64) -> bool {
+    bound_at <= signed.exp
+}
+
 /// Steps 9 and 10.
 fn judge_number(
     signed: &ChallengeClaims,

@@ -38,6 +38,8 @@ pub struct BoundKey {
     pub external_id: String,
     /// Whether the device answers challenges, as the statement says.
     pub answers: bool,
+    /// When the statement was made, in Unix seconds.
+    pub bound_at: i64,
     /// The statement.
     pub binding: StoredBinding,
 }
@@ -151,8 +153,9 @@ impl Keyring {
             alarm::raise("device_binding_invalid", &signer.device_id.to_string());
             return None;
         };
-        let answers = claims.purpose.is_none();
-        let bound = Arc::new(BoundKey { signer, public_key, external_id: claims.external_id, answers, binding });
+        let (answers, bound_at) = (claims.purpose.is_none(), claims.iat);
+        let external_id = claims.external_id;
+        let bound = Arc::new(BoundKey { signer, public_key, external_id, answers, bound_at, binding });
         self.verified.insert(thumbprint.clone(), Arc::clone(&bound));
         Some(bound)
     }

@@ -241,14 +241,15 @@ impl Waiter {
         *self.entry.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbox);
     }
 
-    /// Waits for a wake-up or for `until`. `false`: answer now, whatever is true.
+    /// Waits for a wake-up or for `until`. `false`: answer now, whatever is true; also if the clock was set back, for by
+    /// what has passed the read has been held for long enough.
     pub async fn wait(&self, clock: &dyn Clock, until: Timestamp) -> bool {
         if !self.may_go_on() {
             return false;
         }
         tokio::select! {
             () = self.entry.notify.notified() => self.may_go_on(),
-            () = clock.sleep_until(until) => true,
+            () = clock.sleep_until(until) => clock.now() >= until,
         }
     }
 
@@ -265,6 +266,8 @@ impl Drop for Waiter {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use countersign_core::entropy::new_id;
 
     use super::*;
@@ -285,6 +288,26 @@ mod tests {
         let waiter = waiters.register(key).unwrap();
         waiters.wake(&[key]);
         assert!(waiter.wait(&SystemClock, far()).await);
+    }
+
+    /// Sleeps as long as it was asked to, and is an hour behind then.
+    struct SetBack;
+
+    impl Clock for SetBack {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_seconds(1_000)
+        }
+
+        fn sleep_until(&self, _until: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_was_held_while_the_clock_was_set_back_is_answered() {
+        let waiter = Waiters::new(10).register(key()).unwrap();
+        assert!(!waiter.wait(&SetBack, Timestamp::from_seconds(4_600)).await);
+        assert!(waiter.wait(&SetBack, Timestamp::from_seconds(1_000)).await);
     }
 
     #[tokio::test]

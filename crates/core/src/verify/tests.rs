@@ -278,6 +278,13 @@ fn the_ends_of_a_lifetime_and_its_skew_belong_to_it() {
 }
 
 #[test]
+fn a_key_is_bound_before_the_challenge_ends_or_it_decides_nothing() {
+    let signed = approve().signed;
+    assert!(is_bound_in_time(&signed, signed.exp));
+    assert!(!is_bound_in_time(&signed, signed.exp + 1));
+}
+
+#[test]
 fn a_number_that_is_picked_proves_less_than_one_that_is_typed() {
     let choose = |case: &mut Case| case.signed.verification.mode = VerificationMode::Choose;
     assert_eq!(approve().with(choose).judge(), Ok(Verdict::Approve { with_number: false }));
