@@ -2,8 +2,8 @@
 # Breaks the server on purpose, patch by patch, and demands that the harness finds it (docs/proof.md, "Sabotage").
 # Usage: scripts/proof-sabotage.sh [NAME...]       (crates/proof/sabotage/NAME.patch; all if none is named)
 #
-# Each patch names above its diff what is broken, which promise that breaks, and by which command it is caught. First each
-# of the commands has to pass with the server as it is: else a catch would mean nothing. Then the patches, one at a time,
+# Each patch names above its diff what is broken, which promise that breaks, and by which command it is caught. Each
+# command first has to pass with the server as it is: else a catch would mean nothing. The patches are built one at a time,
 # in a copy of HEAD with a build folder of its own; the harness is always that of HEAD, unpatched. A catch is a violation
 # that the harness tells: not an error, a crash, or a server that does not even start. Takes an hour or two.
 # To add a patch: a file there; nothing here.
@@ -90,23 +90,27 @@ echo "sabotage: the server as it is"
 build -p countersign -p countersign-proof
 cp "$CARGO_TARGET_DIR/debug/countersign" "$folder/unbroken"
 cp "$CARGO_TARGET_DIR/debug/countersign-proof" "$folder/countersign-proof"
-mapfile -t all < <(for name in "${names[@]}"; do commands "$name"; done | sort -u)
-for command in "${all[@]}"; do
-    if [ "$(verdict "$folder/unbroken" "$command")" != held ]; then
-        fail "the server as it is does not pass: $command"
-    fi
-    echo "sabotage: unbroken: passes $command"
-done
+
+# Once for each command, before it is believed to catch anything.
+declare -A passes
+must_pass() {
+    if [ -n "${passes[$1]:-}" ]; then return; fi
+    if [ "$(verdict "$folder/unbroken" "$1")" != held ]; then fail "the server as it is does not pass: $1"; fi
+    passes[$1]=yes
+    echo "sabotage: the server as it is passes $1"
+}
 
 missed=()
 restore() { git -C "$tree" checkout --quiet --force -- .; }
 trap restore EXIT
 for name in "${names[@]}"; do
+    mapfile -t attacks < <(commands "$name")
+    for command in "${attacks[@]}"; do must_pass "$command"; done
     git -C "$tree" apply "$patches/$name.patch"
     # Both are named, so that what they share is built as before.
     build -p countersign -p countersign-proof --bin countersign || fail "$name: does not build"
     caught=""
-    while read -r command; do
+    for command in "${attacks[@]}"; do
         began="$SECONDS"
         if [ "$(verdict "$CARGO_TARGET_DIR/debug/countersign" "$command")" = caught ]; then
             caught=yes
@@ -117,7 +121,7 @@ for name in "${names[@]}"; do
             caught=""
             break
         fi
-    done < <(commands "$name")
+    done
     if [ -z "$caught" ]; then missed+=("$name"); fi
     restore
 done

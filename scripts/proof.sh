@@ -9,11 +9,11 @@ cd "$(dirname "$0")/.."
 size="${1:-full}"
 case "$size" in
 small)
-    kills=100 races=40 seeds=10000 every=12 outages=1 fills=1
+    rules=1 kills=100 races=40 seeds=10000 every=12 outages=1 fills=1
     cuts=(--cuts 3 --images 2 --controls 2 --lives 3 --life-millis 2500) jumps=3600,-3600 drift=5 skewed=5
     ;;
 full)
-    kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20
+    rules=100 kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20
     cuts=(--cuts 500 --images 6 --controls 6 --lives 12) jumps=3600,-3600,31536000,-31536000 drift=60 skewed=1000
     ;;
 *)
@@ -92,6 +92,7 @@ system_calls() {
 }
 
 on() {
+    "$attack" rules --database "$1" --rounds "$rules" "${judge[@]}"
     "$attack" kill --database "$1" --kills "$kills" "${judge[@]}"
     "$attack" races --database "$1" --rounds "$races" "${judge[@]}"
     system_calls "$1"
@@ -113,6 +114,7 @@ power_cuts() {
 
 on_sqlite() {
     "$attack" http --connections 10 --mutations 40
+    "$attack" forge --rounds "$rules"
     on sqlite
     power_cuts
     if can_mount; then
