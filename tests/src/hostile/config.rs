@@ -55,7 +55,11 @@ fn is_value(text: &str) -> bool {
     text.lines().filter(|line| line.contains(CANARY)).all(|line| {
         let plain = line.split_once(" = \"").filter(|(name, value)| {
             let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            is_name && value.ends_with('"') && value.matches('"').count() == 1 && !value.contains('\\')
+            is_name
+                && !name.contains(CANARY)
+                && value.ends_with('"')
+                && value.matches('"').count() == 1
+                && !value.contains('\\')
         });
         plain.is_some()
     })

@@ -3,7 +3,7 @@
 //! A reason is looked up in a table; a text that is not in it is not repeated anywhere.
 
 use countersign_core::ports::notifications::LeasedNotification;
-use countersign_proto::timestamp::Timestamp;
+use countersign_proto::{json, timestamp::Timestamp};
 use serde::Deserialize;
 
 use crate::{
@@ -87,7 +87,8 @@ const REASONS: &[(&str, &str, About)] = &[
 ];
 
 fn body(answer: &Answer) -> Body {
-    serde_json::from_slice(&answer.body).unwrap_or_default()
+    // Strictly: serde alone takes an array for an object, and a token would be given up for what nobody documents.
+    json::from_slice(&answer.body).unwrap_or_default()
 }
 
 fn look_up(reason: &str) -> Option<(&'static str, About)> {
@@ -120,7 +121,10 @@ pub(crate) fn verdict(answer: &Answer, notification: &LeasedNotification, now: T
     let reason = Reason::answered(code, answer.status);
     match about {
         About::Token => (Outcome::Undeliverable(reason), Health::Alive),
-        About::Gone => (gone(reason, body.timestamp, notification), Health::Alive),
+        About::Gone if is_of_former_token(body.timestamp, notification) => {
+            (retry(Reason { code: "unregistered-stale", ..reason }), Health::Alive)
+        }
+        About::Gone => (Outcome::TokenGone(reason), Health::Alive),
         About::Message => (Outcome::Rejected(reason), Health::Alive),
         About::Credentials => (retry(reason), Health::Refused(reason)),
         About::Pace => (retry(reason), Health::Unknown),
@@ -128,15 +132,10 @@ pub(crate) fn verdict(answer: &Answer, notification: &LeasedNotification, now: T
     }
 }
 
-/// A token that the device registered again after Apple had given it up is a good one: the push is repeated, and
-/// nothing is cleared.
-fn gone(reason: Reason, gone_at_millis: Option<i64>, notification: &LeasedNotification) -> Outcome {
-    match gone_at_millis {
-        Some(gone_at) if gone_at < notification.push_updated_at.as_millis() => {
-            Outcome::retry(Reason { code: "unregistered-stale", ..reason })
-        }
-        _ => Outcome::TokenGone(reason),
-    }
+/// A token that the device registered again after Apple had given it up is a good one: the push is repeated, and nothing is
+/// cleared.
+fn is_of_former_token(gone_at_millis: Option<i64>, notification: &LeasedNotification) -> bool {
+    gone_at_millis.is_some_and(|gone_at| gone_at < notification.push_updated_at.as_millis())
 }
 
 /// A reason that is not in the table, or none (a proxy's page).
@@ -228,6 +227,22 @@ mod tests {
         assert_eq!(gone(registered - 1), Outcome::retry(Reason::answered("unregistered-stale", 410)));
         assert_eq!(judge(410, r#"{"reason":"Unregistered"}"#).0, Outcome::TokenGone(reason));
         assert!(matches!(judge(410, r#"{"reason":"ExpiredToken","timestamp":1}"#).0, Outcome::Retry { .. }));
+    }
+
+    #[test]
+    fn an_array_is_no_answer_of_apples() {
+        for body in [r#"["Unregistered"]"#, r#"["Unregistered",1800000000000]"#, r#"["BadDeviceToken"]"#] {
+            let unexpected = Reason::answered("unexpected-status", 410);
+            assert_eq!(judge(410, body).0, Outcome::Rejected(unexpected), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_pause_holds_also_where_another_token_is_gone() {
+        let mut gone = answer(410, r#"{"reason":"Unregistered","timestamp":1}"#);
+        gone.headers.insert("retry-after", HeaderValue::from_static("7"));
+        let (outcome, _) = verdict(&gone, &notification(NotificationKind::Test, PushBinding::None), NOW);
+        assert!(matches!(outcome, Outcome::Retry { after_millis: Some(7_000), .. }), "{outcome:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The code stands in `error.details` as an `FcmError`; without one `error.status` is what is left, and that never
 //! clears a token: a 404 that does not say `UNREGISTERED` is a wrong project or a proxy.
 
-use countersign_proto::timestamp::Timestamp;
+use countersign_proto::{json, timestamp::Timestamp};
 use serde::Deserialize;
 
 use crate::{
@@ -70,7 +70,8 @@ const CODES: &[(&str, &str)] = &[
 ];
 
 fn error(answer: &Answer) -> Error {
-    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
+    // Strictly: serde alone takes an array for an object.
+    let body: Body = json::from_slice(&answer.body).unwrap_or_default();
     let ours = |theirs: &str| CODES.iter().find(|(code, _)| *code == theirs).map(|(_, ours)| *ours);
     let fcm = body.error.details.iter().find(|detail| detail.kind == FCM_ERROR).and_then(|detail| ours(&detail.code));
     match (fcm, ours(&body.error.status)) {
@@ -90,7 +91,7 @@ pub(crate) fn verdict(answer: &Answer, now: Timestamp) -> (Outcome, Health) {
     let retry = |reason| Outcome::Retry { after_millis: answer.retry_after_millis(now), reason };
     if status == 200 {
         // A success that names no message is not FCM's: a portal's page, say.
-        return match serde_json::from_slice::<Sent>(&answer.body) {
+        return match json::from_slice::<Sent>(&answer.body) {
             Ok(sent) if !sent.name.is_empty() => (Outcome::Accepted, Health::Alive),
             _ => {
                 let reason = Reason::answered("bad-response", status);
@@ -208,6 +209,8 @@ mod tests {
             r#"{"error":{"code":404,"status":"UNREGISTERED"}}"#,
             r#"{"error":{"code":404,"details":[{"@type":"else","errorCode":"UNREGISTERED"}]}}"#,
             r#"{"error":{"details":7}}"#,
+            r#"[["NOT_FOUND",[["type.googleapis.com/google.firebase.fcm.v1.FcmError","UNREGISTERED"]]]]"#,
+            r#"{"error":["NOT_FOUND",[["type.googleapis.com/google.firebase.fcm.v1.FcmError","UNREGISTERED"]]]}"#,
             r#"[]"#,
         ] {
             let (outcome, _) = verdict(&answer(404, body), NOW);
@@ -253,7 +256,7 @@ mod tests {
             verdict(&answer(200, r#"{"name":"projects/p/messages/1"}"#), NOW),
             (Outcome::Accepted, Health::Alive)
         );
-        for body in ["", "{}", "<html>welcome</html>", r#"{"name":""}"#] {
+        for body in ["", "{}", "<html>welcome</html>", r#"{"name":""}"#, r#"["name"]"#] {
             let (outcome, _) = verdict(&answer(200, body), NOW);
             assert_eq!(outcome, Outcome::retry(Reason::answered("bad-response", 200)), "{body}");
         }
