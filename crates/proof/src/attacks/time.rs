@@ -103,10 +103,16 @@ impl Stage {
     /// What was asked since the clock was moved, as the server has seen its times: the checks compare them with its own.
     fn keep_calls(&mut self) {
         let ahead = self.clock.ahead();
-        self.calls.extend(self.world.history.take().into_iter().map(|call| Call {
-            invoked_at: call.invoked_at.saturating_add(ahead),
-            returned_at: call.returned_at.saturating_add(ahead),
-            ..call
+        self.keep_calls_by(|_| ahead);
+    }
+
+    /// The same, where it depends on the call which clock it was judged by, and how far that was ahead.
+    fn keep_calls_by(&mut self, ahead: impl Fn(&Call) -> i64) {
+        self.calls.extend(self.world.history.take().into_iter().map(|call| {
+            let ahead = ahead(&call);
+            let (invoked_at, returned_at) =
+                (call.invoked_at.saturating_add(ahead), call.returned_at.saturating_add(ahead));
+            Call { invoked_at, returned_at, ..call }
         }));
     }
 
