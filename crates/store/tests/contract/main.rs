@@ -15,6 +15,7 @@ mod kit;
 mod leases;
 mod notifications;
 mod plans;
+mod queue;
 mod retention;
 mod system;
 mod tenants;

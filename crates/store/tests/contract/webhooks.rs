@@ -1,5 +1,6 @@
 //! `ports::webhooks` on both databases.
 
+mod replays;
 mod work;
 
 use countersign_core::{

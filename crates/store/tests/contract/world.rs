@@ -1,6 +1,9 @@
 //! A tenant with an API client, users and devices, on a fresh database that two nodes have open.
 //!
-//! Goes through the ports only. To add a step: a method here that fails the test if the store refuses it.
+//! Goes through the ports only. To add a step: a method here that fails the test if the store refuses it; what has to do
+//! with challenges is in `world/sign_in.rs`.
+
+mod sign_in;
 
 use std::sync::{
     Arc,
@@ -10,16 +13,13 @@ use std::sync::{
 use countersign_core::{
     actor::{Actor, Stamp},
     api_client::{Credential, NewApiKey, Scopes},
-    challenge::{ChallengeFacts, ChallengeText},
     device::{DeviceDescription, DeviceRecord, NewKey, StatusChange, StoredBinding},
     digest::Digest,
     entropy::{Entropy, new_id},
     event::EventKind,
-    policy::{EffectivePolicy, Policy, PolicyRequest, PushBudget, effective},
     ports::{
         Reply, Store,
         api_clients::{CreateApiClient, CreateApiClientOutcome},
-        challenges::{CreateChallenge, CreateOutcome, DecideChallenge, NewDelivery},
         devices::{ChangeDeviceStatus, ChangeDeviceStatusOutcome},
         enrollments::{
             Activation, Admission, ClaimOutcome, ClaimTicket, ConfirmEnrollment, CreateEnrollment,
@@ -28,14 +28,13 @@ use countersign_core::{
         tenants::{CreateTenant, CreateTenantOutcome},
         users::UserName,
     },
-    verify::Verdict,
 };
 use countersign_proto::{
-    ids::{ApiClientId, ApiKeyId, ChallengeId, DeviceId, EnrollmentId, Id, TenantId, UserId},
+    ids::{ApiClientId, ApiKeyId, DeviceId, EnrollmentId, Id, TenantId, UserId},
     jose::Thumbprint,
     push::PushBinding,
     timestamp::Timestamp,
-    vocabulary::{Confirmation, DeliveryState, EnrollmentPurpose, Platform, PushChannel},
+    vocabulary::{Confirmation, EnrollmentPurpose, Platform},
 };
 
 use crate::kit::Database;
@@ -44,13 +43,10 @@ use crate::kit::Database;
 pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 /// How long an enrollment lives here.
 pub(crate) const TTL_SECONDS: i64 = 600;
-/// The right code.
 /// The store keeps seals; only the server verifies them.
 pub(crate) const SEAL: &str = "seal";
+/// The right code.
 pub(crate) const CODE: &str = "314159";
-
-/// No user is rung too often here, but where a test says so.
-const RINGS_ALWAYS: PushBudget = PushBudget { per_10_minutes: u32::MAX, since_approval: u32::MAX };
 
 /// See the module.
 pub(crate) struct World {
@@ -304,73 +300,6 @@ impl World {
 
     pub(crate) async fn change(&self, device_id: DeviceId, change: StatusChange) -> ChangeDeviceStatusOutcome {
         self.store.change_device_status(self.new_status(self.client, device_id, change)).await.unwrap()
-    }
-
-    /// A pending challenge for these phones of one user, with a push to each.
-    pub(crate) async fn challenge(&self, phones: &[&Phone]) -> ChallengeId {
-        let command = self.new_challenge(phones).await;
-        let id = command.facts.id;
-        assert!(matches!(self.store.create_challenge(command).await, Ok(CreateOutcome::Created(_))));
-        id
-    }
-
-    pub(crate) async fn new_challenge(&self, phones: &[&Phone]) -> CreateChallenge {
-        let Actor::ApiClient { client_id, .. } = self.client else { panic!("no client") };
-        let user = phones[0].user.clone();
-        let addressees = self.store.addressees(self.tenant_id, &user.external_id).await.unwrap().unwrap();
-        let id: ChallengeId = self.id();
-        let policy = effective(&Policy::default(), &PolicyRequest::default()).unwrap();
-        let deliver = |phone: &&Phone| NewDelivery {
-            device_id: phone.id,
-            channel: PushChannel::Fcm,
-            state: DeliveryState::Queued,
-            last_error: None,
-        };
-        CreateChallenge {
-            stamp: self.stamp(self.client),
-            facts: ChallengeFacts {
-                id,
-                tenant_id: self.tenant_id,
-                client_id,
-                user,
-                text: ChallengeText {
-                    application: None,
-                    action: "sign_in".to_owned(),
-                    message: None,
-                    context: None,
-                    details: None,
-                    client_reference: None,
-                    risk: None,
-                },
-                policy: EffectivePolicy { pushes_per_user: RINGS_ALWAYS, max_pending_per_user: 20, ..policy },
-                jws: format!("challenge.{id}"),
-                created_at: NOW,
-                expires_at: NOW.plus_seconds(120),
-            },
-            devices_version: addressees.devices_version,
-            number: Some("123456".to_owned()),
-            deliveries: phones.iter().map(deliver).collect(),
-            idempotency: None,
-        }
-    }
-
-    pub(crate) fn answer(&self, phone: &Phone, challenge_id: ChallengeId, verdict: Verdict) -> DecideChallenge {
-        DecideChallenge {
-            stamp: self.stamp(phone.actor()),
-            challenge_id,
-            user_id: phone.user.id,
-            device_id: phone.id,
-            key: phone.key.thumbprint.clone(),
-            binding: phone.binding.clone(),
-            response: format!("response.{challenge_id}.{}", self.id::<()>()),
-            verdict,
-            wrong_numbers_before_lock: 5,
-            lock_seconds: 900,
-            quiet_seconds_after_report: 1_800,
-            on_report: countersign_proto::vocabulary::ReportAction::Flag,
-            flags: Vec::new(),
-            code: None,
-        }
     }
 
     /// How often nodes stood in each other's way so that the database had to step in. Closes them.
