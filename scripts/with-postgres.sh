@@ -3,8 +3,9 @@
 # Usage: scripts/with-postgres.sh COMMAND [ARGUMENT...]
 #
 # If DATABASE_URL already names a PostgreSQL, that one is used and nothing is started. Otherwise the
-# cluster lives in a temporary folder, runs as an unprivileged user, listens on 127.0.0.1 only, on a
-# port of its own, with a generated password. The role may create databases: each test makes its own.
+# cluster lives in a temporary folder (inside COUNTERSIGN_CLUSTER_PARENT, if that is set), runs as an
+# unprivileged user, listens on 127.0.0.1 only, on a port of its own, with a generated password. The role
+# may create databases: each test makes its own.
 #
 # Must never leave a server or a folder behind, whatever ends this script (kill -9 included), and
 # must never weaken durability (no fsync=off): the tests are about what survives.
@@ -63,6 +64,7 @@ as_server_user() {
 # As root a private TMPDIR would be closed to the server's user.
 parent="${TMPDIR:-/tmp}"
 if [ -n "$server_user" ]; then parent=/tmp; fi
+parent="${COUNTERSIGN_CLUSTER_PARENT:-$parent}"
 cluster="$(mktemp -d "$parent/countersign-postgres.XXXXXX")"
 
 # Stops the server and removes the folder. Safe to call when either is already gone.
