@@ -10,7 +10,7 @@ size="${1:-full}"
 case "$size" in
 small)
     rules=1 kills=100 races=40 seeds=10000 every=12 outages=1 fills=1
-    cuts=(--cuts 3 --images 2 --controls 2 --lives 3 --life-millis 2500) jumps=3600,-3600 drift=5 skewed=5
+    cuts=(--cuts 3 --images 2 --controls 1 --lives 3 --life-millis 2000 --flows 4) jumps=3600,-3600 drift=5 skewed=5
     ;;
 full)
     rules=100 kills=10000 races=100000 seeds=1000000 every=1 outages=200 fills=20

@@ -168,7 +168,9 @@ impl Bench<'_> {
 
     /// A disk that lies loses what was acknowledged, and that is found; or this attack finds nothing at all.
     async fn control(&mut self, dice: &mut Dice, report: &mut Report) -> Result<(), ProofError> {
-        let cuts = cuts(&self.record.events, self.args.controls, dice);
+        // Late enough for something to have been acknowledged.
+        let (all, cuts) = (self.record.events.len(), cuts(&self.record.events, self.args.controls, dice));
+        let cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.midpoint(all.saturating_sub(1))).collect();
         let mut found = Report::new("power");
         self.cut(&cuts, true, dice, &mut found).await?;
         let found = found.into_violations();
