@@ -58,11 +58,6 @@ pub async fn settled(app: &App, tenant_id: TenantId, id: ChallengeId) -> ApiResu
 ///
 /// # Errors
 /// See [`settle`].
-pub async fn end(
-    app: &App,
-    tenant_id: TenantId,
-    id: ChallengeId,
-    said: ChallengeStatus,
-) -> ApiResult<ChallengeStatus> {
+pub async fn end(app: &App, tenant_id: TenantId, id: ChallengeId, said: ChallengeStatus) -> ApiResult<ChallengeStatus> {
     if said == ChallengeStatus::Expired { Ok(settled(app, tenant_id, id).await?.status) } else { Ok(said) }
 }
