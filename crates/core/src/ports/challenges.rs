@@ -240,6 +240,18 @@ pub struct RecordedResponse {
     pub code: Option<DisplayedCode>,
 }
 
+/// For whom a challenge is looked up. What is not theirs is not found by the statement itself, so that it costs no more
+/// than what there is not: how long an answer takes would tell the two apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// Whoever may read each of the tenant.
+    Anybody,
+    /// Devices of this user.
+    User(UserId),
+    /// The client that asked for it.
+    Client(ApiClientId),
+}
+
 /// A challenge that is not what it was when somebody began to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangedChallenge {
@@ -353,8 +365,17 @@ pub trait Challenges: Send + Sync {
     async fn enter_code(&self, command: EnterCode) -> Result<EnterCodeOutcome, StoreError>;
     /// Cancels or expires.
     async fn close_challenge(&self, command: CloseChallenge) -> Result<CloseOutcome, StoreError>;
-    /// By id, in any tenant: the caller checks `facts.tenant_id`.
-    async fn challenge(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError>;
+    /// By id, whosever it is.
+    async fn challenge(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
+        self.challenge_for(Asker::Anybody, tenant_id, id).await
+    }
+    /// By id, if it is the asker's.
+    async fn challenge_for(
+        &self,
+        asker: Asker,
+        tenant_id: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<ChallengeRecord>, StoreError>;
     /// The tenant's challenges, newest first.
     async fn challenges(
         &self,

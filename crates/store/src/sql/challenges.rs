@@ -30,7 +30,7 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         challenges::{
-            Addressees, ChallengeFilter, Challenges, ChangedChallenge, CloseChallenge, CloseOutcome, CreateChallenge,
+            Addressees, Asker, ChallengeFilter, Challenges, ChangedChallenge, CloseChallenge, CloseOutcome, CreateChallenge,
             CreateOutcome, DecideChallenge, DecideOutcome, DueChallenge, EnterCode, EnterCodeOutcome, InboxEntry,
             RecordedResponse, StoredCreation,
         },
@@ -111,8 +111,13 @@ impl Challenges for Database {
         self.write_in_batch(command, |ask| SetCommand::Close(Box::new(ask))).await
     }
 
-    async fn challenge(&self, tenant_id: TenantId, id: ChallengeId) -> Result<Option<ChallengeRecord>, StoreError> {
-        self.lookups.challenges.find((tenant_id, id)).await
+    async fn challenge_for(
+        &self,
+        asker: Asker,
+        tenant_id: TenantId,
+        id: ChallengeId,
+    ) -> Result<Option<ChallengeRecord>, StoreError> {
+        self.lookups.challenges.find((asker, tenant_id, id)).await
     }
 
     async fn challenges(

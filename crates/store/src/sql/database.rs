@@ -16,7 +16,11 @@
 
 use std::sync::Arc;
 
-use countersign_core::{digest::Digest, ports::StoreError, wake::WakeSink};
+use countersign_core::{
+    digest::Digest,
+    ports::{StoreError, challenges::Asker},
+    wake::WakeSink,
+};
 use countersign_proto::{
     ids::{ChallengeId, DeviceId, TenantId},
     timestamp::Timestamp,
@@ -79,7 +83,7 @@ impl Lookups {
             self.keys.find(no_key).await?;
         }
         self.inboxes.find((no_device, now)).await?;
-        self.challenges.find((nobody, ChallengeId::from_uuid(Uuid::nil()))).await?;
+        self.challenges.find((Asker::Anybody, nobody, ChallengeId::from_uuid(Uuid::nil()))).await?;
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub mod watch;
 use countersign_core::{
     api_client::Scope,
     challenge::{ChallengeRecord, DeliveryRecord},
+    ports::challenges::Asker,
 };
 use countersign_proto::{api::challenges::Delivery, ids::ChallengeId, problem::ProblemType};
 
@@ -27,7 +28,8 @@ use crate::decisions::Viewer;
 /// # Errors
 /// One 404 for unknown, another tenant's and another client's ids; 410 if its user was erased.
 async fn find(app: &App, caller: &ApiCaller, id: ChallengeId) -> ApiResult<(ChallengeRecord, Viewer)> {
-    let record = app.store.challenge(caller.caller.tenant_id, id).await?;
+    let asker = if caller.holds(Scope::AuditRead) { Asker::Anybody } else { Asker::Client(caller.caller.client_id) };
+    let record = app.store.challenge_for(asker, caller.caller.tenant_id, id).await?;
     let record = record.ok_or_else(ApiError::not_found)?;
     let viewer = if record.facts.client_id == caller.caller.client_id && caller.holds(Scope::Challenges) {
         // An API key that was stolen from a client which signs is no way to the results of what it asked.

@@ -14,7 +14,7 @@ use countersign_core::{
     challenge::ChallengeFacts,
     digest::Digest,
     entropy, limits,
-    ports::challenges::{DecideChallenge, DecideOutcome, DisplayedCode, RecordedResponse},
+    ports::challenges::{Asker, DecideChallenge, DecideOutcome, DisplayedCode, RecordedResponse},
     verify::{self, Obstacle, Refusal, Verdict},
 };
 use countersign_proto::{
@@ -196,7 +196,8 @@ impl Attempt<'_> {
         if let Some(known) = self.app.decisions.known(id).filter(|known| is_own(&known.facts)) {
             return Ok(Some(known));
         }
-        let record = self.app.store.challenge(bound.signer.tenant_id, id).await?;
+        let asker = Asker::User(bound.signer.user_id);
+        let record = self.app.store.challenge_for(asker, bound.signer.tenant_id, id).await?;
         match record.filter(|record| record.erased_at.is_none() && is_own(&record.facts)) {
             Some(record) => Ok(Some(self.app.decisions.signed_text(&record.facts)?)),
             None => Ok(None),

@@ -8,7 +8,10 @@ use countersign_core::{
     digest::Digest,
     enrollment::{APPROVAL_SECONDS, ENROLL_ACTION, EnrollmentRequest, is_guarded},
     policy::Policy,
-    ports::enrollments::{Admission, Approval},
+    ports::{
+        challenges::Asker,
+        enrollments::{Admission, Approval},
+    },
 };
 use countersign_proto::{
     problem::ProblemType,
@@ -61,10 +64,11 @@ async fn approved(
     now: Timestamp,
 ) -> ApiResult<Option<Approval>> {
     let Ok(id) = id.parse() else { return Ok(None) };
-    let record = app.store.challenge(caller.caller.tenant_id, id).await?.filter(|record| record.erased_at.is_none());
-    let Some(record) = record else { return Ok(None) };
-    let facts = &record.facts;
     // Of the same client: it asked the person, and nobody else may spend the answer.
+    let asker = Asker::Client(caller.caller.client_id);
+    let record = app.store.challenge_for(asker, caller.caller.tenant_id, id).await?;
+    let Some(record) = record.filter(|record| record.erased_at.is_none()) else { return Ok(None) };
+    let facts = &record.facts;
     let is_theirs = facts.tenant_id == caller.caller.tenant_id && facts.client_id == caller.caller.client_id;
     let is_about_it = facts.text.action == ENROLL_ACTION && facts.user.external_id == request.external_id;
     // A careless tap lets nobody in: something was carried between the two screens. (Compared with what was signed.)

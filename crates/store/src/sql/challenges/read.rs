@@ -5,7 +5,7 @@ use countersign_core::{
     device::{StoredBinding, last_used_at},
     ports::{
         PageRequest, StoreError,
-        challenges::{Addressee, Addressees, ChallengeFilter, RecordedResponse},
+        challenges::{Addressee, Addressees, Asker, ChallengeFilter, RecordedResponse},
         devices::{DeviceName, Devices as _},
         users::UserName,
     },
@@ -102,7 +102,9 @@ impl Statements {
                 "challenge",
                 ", r_number",
                 &format!("{ids} CROSS JOIN"),
-                "challenges.id = r_id AND challenges.tenant_id = r_tenant_id",
+                "challenges.id = r_id AND challenges.tenant_id = r_tenant_id
+                    AND (r_user_id IS NULL OR challenges.user_id = r_user_id)
+                    AND (r_client_id IS NULL OR client_id = r_client_id)",
             ),
             of_tenant: page("challenges_of_tenant", "$2 IS NULL"),
             of_client: page("challenges_of_client", "$2 IS NULL AND challenges.client_id = $4"),
@@ -138,10 +140,16 @@ impl Lookup for AddresseesOf {
 pub(in super::super) struct ChallengeById;
 
 impl Lookup for ChallengeById {
-    type Key = (TenantId, ChallengeId);
+    type Key = (Asker, TenantId, ChallengeId);
     type Found = ChallengeRecord;
 
-    const COLUMNS: &'static rows::Columns = &[("r_tenant_id", Type::Id), ("r_id", Type::Id), (NUMBER, Type::Integer)];
+    const COLUMNS: &'static rows::Columns = &[
+        ("r_tenant_id", Type::Id),
+        ("r_id", Type::Id),
+        ("r_user_id", Type::Id),
+        ("r_client_id", Type::Id),
+        (NUMBER, Type::Integer),
+    ];
 
     const AT_ONCE: usize = 64;
 
@@ -149,8 +157,18 @@ impl Lookup for ChallengeById {
         &statements.challenges.read.by_id
     }
 
-    fn cells((tenant_id, id): &(TenantId, ChallengeId)) -> Value {
-        json!({"r_tenant_id": rows::id(*tenant_id), "r_id": rows::id(*id)})
+    fn cells((asker, tenant_id, id): &Self::Key) -> Value {
+        let (user_id, client_id) = match asker {
+            Asker::Anybody => (None, None),
+            Asker::User(user_id) => (Some(rows::id(*user_id)), None),
+            Asker::Client(client_id) => (None, Some(rows::id(*client_id))),
+        };
+        json!({
+            "r_tenant_id": rows::id(*tenant_id),
+            "r_id": rows::id(*id),
+            "r_user_id": user_id,
+            "r_client_id": client_id,
+        })
     }
 
     fn read(rows: &[Row]) -> Result<ChallengeRecord, StoreError> {

@@ -5,7 +5,7 @@ use countersign_core::{
     device::{StatusChange, StoredBinding},
     ports::{
         PageRequest, StoreError,
-        challenges::{ChallengeFilter, ChangedChallenge},
+        challenges::{Asker, ChallengeFilter, ChangedChallenge},
     },
     verify::{DecisionState, Verdict},
 };
@@ -45,6 +45,28 @@ async fn addressees_are_the_active_approval_devices_in_id_order() {
         assert_eq!(world.store.addressees(world.tenant("neighbour").await, "ada").await, Ok(None));
         world.invite("bob").await;
         assert_eq!(world.store.addressees(world.tenant_id, "bob").await.unwrap().unwrap().devices, []);
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_is_found_for_whom_it_is_and_for_nobody_else() {
+    for world in World::each().await {
+        let (phone, others) = (world.phone("ada").await, world.phone("eve").await);
+        let id = world.challenge(&[&phone]).await;
+        let client = |actor: Actor| match actor {
+            Actor::ApiClient { client_id, .. } => Asker::Client(client_id),
+            _ => panic!("no client"),
+        };
+        let is_found = async |asker: Asker, tenant_id| {
+            world.store.challenge_for(asker, tenant_id, id).await.unwrap().is_some_and(|found| found.facts.id == id)
+        };
+        for asker in [Asker::Anybody, Asker::User(phone.user.id), client(world.client)] {
+            assert!(is_found(asker, world.tenant_id).await, "{asker:?}");
+            assert!(!is_found(asker, world.id()).await, "{asker:?}");
+        }
+        for asker in [Asker::User(others.user.id), client(world.client().await)] {
+            assert!(!is_found(asker, world.tenant_id).await, "{asker:?}");
+        }
     }
 }
 
