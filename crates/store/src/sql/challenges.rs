@@ -30,9 +30,9 @@ use countersign_core::{
     ports::{
         PageRequest, StoreError,
         challenges::{
-            Addressees, Asker, ChallengeFilter, Challenges, ChangedChallenge, CloseChallenge, CloseOutcome, CreateChallenge,
-            CreateOutcome, DecideChallenge, DecideOutcome, DueChallenge, EnterCode, EnterCodeOutcome, InboxEntry,
-            RecordedResponse, StoredCreation,
+            Addressees, Asker, ChallengeFilter, Challenges, ChangedChallenge, CloseChallenge, CloseOutcome,
+            CreateChallenge, CreateOutcome, DecideChallenge, DecideOutcome, DueChallenge, EnterCode, EnterCodeOutcome,
+            InboxEntry, RecordedResponse, StoredCreation,
         },
     },
     verify::DecisionState,
