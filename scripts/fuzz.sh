@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes each target from its corpus (docs/proof.md, "Fuzzing"), and says where an input is that breaks its property.
 # Usage: scripts/fuzz.sh [SECONDS FOR EACH TARGET, 60 if none] [TARGET...]
-# Must never change a corpus: what is new stays in fuzz/work, and is brought in by hand (the last lines say how).
+# Must never change a corpus: what is new stays in fuzz/found, and is brought in by hand (the last lines say how).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo_fuzz_version=0.13.2
@@ -31,10 +31,10 @@ for target in "$@"; do
     provider | webhook_url) features=(--features push) ;;
     bodies | config) features=(--features server) ;;
     esac
-    mkdir -p "fuzz/work/$target"
+    mkdir -p "fuzz/found/$target"
     echo "== $target, $seconds s"
     cargo +nightly fuzz run "${options[@]}" ${features[@]+"${features[@]}"} "$target" \
-        "fuzz/work/$target" "fuzz/corpus/$target" -- \
+        "fuzz/found/$target" "fuzz/corpus/$target" -- \
         -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
         -dict="fuzz/dictionaries/$target.dict" || broken+=("$target")
 done
