@@ -46,6 +46,21 @@ pub struct ChallengeText {
     pub risk: Option<Risk>,
 }
 
+impl ChallengeText {
+    /// Only what is approved: everything that a caller may leave out is left out.
+    pub fn of_action(action: &str) -> Self {
+        Self {
+            application: None,
+            action: action.to_owned(),
+            message: None,
+            context: None,
+            details: None,
+            client_reference: None,
+            risk: None,
+        }
+    }
+}
+
 /// A checked request for a challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChallengeRequest {
