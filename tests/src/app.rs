@@ -100,6 +100,8 @@ impl TestApp {
         settings.database.read_connections = 3;
         // The machine may be busy with other stories.
         settings.database.max_wait_seconds = 15;
+        // Hundreds of stories, none of which fills a disk: a piece is enough for each.
+        settings.database.reserve_mib = 1;
         settings.signing.key_file = database.file("signing-keys.json");
         adjust(&mut settings);
         make_key_file(&settings, &clock);

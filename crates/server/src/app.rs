@@ -101,6 +101,7 @@ pub async fn open_store(settings: &Settings, clock: &dyn Clock, entropy: &dyn En
         reply_timeout: Duration::from_secs(settings.database.max_wait_seconds),
         migrate: settings.database.migrate,
         allow_unverified_tls: settings.database.allow_unverified_tls,
+        reserve_bytes: settings.database.reserve_mib.saturating_mul(1024 * 1024),
         ..countersign_store::Options::default()
     };
     let sink: Arc<Waiters> = Arc::clone(&waiters);

@@ -24,6 +24,8 @@ pub struct Options {
     pub migrate: bool,
     /// Whether a PostgreSQL beyond loopback may be asked for less than `sslmode=verify-full`.
     pub allow_unverified_tls: bool,
+    /// Bytes on the disk that SQLite keeps for taking access away when the disk is full (`sqlite/reserve.rs`); 0: none.
+    pub reserve_bytes: u64,
     /// How long a connection may take to come up.
     pub connect_timeout: Duration,
     /// How long the database may take for one transaction or read; half of it for one statement.
@@ -42,6 +44,7 @@ impl Default for Options {
             max_batch: 256,
             migrate: true,
             allow_unverified_tls: false,
+            reserve_bytes: 0,
             connect_timeout: Duration::from_secs(5),
             transaction_timeout: Duration::from_secs(10),
             reply_timeout: Duration::from_secs(15),

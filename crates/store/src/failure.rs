@@ -41,6 +41,8 @@ pub(crate) enum Remedy {
     Retry,
     /// The connection is gone or useless: run the transaction again on a new one.
     Reconnect,
+    /// The disk is full, and nothing of the transaction stays: again, once there is room.
+    MakeRoom,
     /// The database cannot now, whatever it is asked: tell the callers.
     GiveUp,
     /// What was asked cannot be done: of several commands perhaps one is at fault.

@@ -6,6 +6,7 @@
 
 mod dialect;
 mod parameters;
+mod reserve;
 mod tls;
 mod wakes;
 
@@ -49,6 +50,8 @@ mod tenants;
 mod test_pushes;
 #[path = "sql/transaction.rs"]
 mod transaction;
+#[path = "sql/trouble.rs"]
+mod trouble;
 #[path = "sql/users.rs"]
 mod users;
 #[path = "sql/webhooks.rs"]
@@ -67,6 +70,7 @@ use sqlx::{
 use self::{
     columns::Columns,
     database::{Database, query},
+    reserve::Reserve,
     statements::Statements,
     transaction::{Outcome, Plain, Tx},
 };
@@ -112,7 +116,7 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
     let reading = bounded.clone().options([("default_transaction_read_only", "on")]);
     let readers = pool(options.read_connections).connect_lazy_with(reading);
     let listener = pool(1).connect_lazy_with(base);
-    let (database, stopping) = Database::start(readers, bounded, options, Arc::clone(&wake));
+    let (database, stopping) = Database::start(readers, bounded, options, Reserve, Arc::clone(&wake));
     tokio::spawn(wakes::listen(listener, wake, stopping));
     Ok(database)
 }

@@ -7,6 +7,7 @@
 mod backup;
 mod dialect;
 mod file;
+mod reserve;
 mod statistics;
 mod vacuum;
 
@@ -50,6 +51,8 @@ mod tenants;
 mod test_pushes;
 #[path = "sql/transaction.rs"]
 mod transaction;
+#[path = "sql/trouble.rs"]
+mod trouble;
 #[path = "sql/users.rs"]
 mod users;
 #[path = "sql/webhooks.rs"]
@@ -72,6 +75,7 @@ pub use self::{
 use self::{
     columns::Columns,
     database::{Database, query},
+    reserve::Reserve,
     statements::Statements,
     transaction::{Outcome, Plain, Tx},
 };
@@ -108,6 +112,9 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
         .acquire_timeout(options.connect_timeout)
         .test_before_acquire(false)
         .connect_lazy_with(base.read_only(true));
-    let (database, _) = Database::start(readers, writing, options, wake);
+    let mut reserve = Reserve::beside(&path, options.reserve_bytes);
+    // Where there is no room for it the server starts all the same, and takes access away with what there is.
+    reserve.is_whole().await;
+    let (database, _) = Database::start(readers, writing, options, reserve, wake);
     Ok(database)
 }

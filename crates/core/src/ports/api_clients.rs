@@ -127,6 +127,8 @@ pub struct SpendProof {
     pub jti: String,
     /// From then on its `iat` refuses it.
     pub expires_at: Timestamp,
+    /// Whether it is for taking access away, which also a full disk must not prevent.
+    pub takes_access_away: bool,
 }
 
 /// API clients.

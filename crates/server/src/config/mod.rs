@@ -137,6 +137,8 @@ pub struct Database {
     pub read_connections: u32,
     /// How long a request waits for the database, its turn included.
     pub max_wait_seconds: u64,
+    /// MiB on the disk that are kept for revocations when it is full (SQLite); 0: none.
+    pub reserve_mib: u64,
     /// Whether a start brings the schema up to date.
     pub migrate: bool,
     /// Whether `sslmode` may be weaker than `verify-full` beyond loopback.
@@ -149,6 +151,7 @@ impl fmt::Debug for Database {
             .field("url", &"[redacted]")
             .field("read_connections", &self.read_connections)
             .field("max_wait_seconds", &self.max_wait_seconds)
+            .field("reserve_mib", &self.reserve_mib)
             .field("migrate", &self.migrate)
             .field("allow_unverified_tls", &self.allow_unverified_tls)
             .finish()

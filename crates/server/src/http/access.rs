@@ -96,7 +96,7 @@ async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<B
         Access::Public | Access::Artefact(_) => {}
         Access::Client(scopes) | Access::ClientWithAll(scopes) => {
             let (caller, key);
-            (caller, key, body) = authenticate(app, parts, body).await?;
+            (caller, key, body) = authenticate(app, operation, parts, body).await?;
             let allows = |scope: &Scope| caller.scopes.allow(*scope);
             let (may, word) = match operation.access {
                 Access::ClientWithAll(_) => (scopes.iter().all(allows), " and "),
@@ -120,13 +120,18 @@ async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<B
 }
 
 /// Who calls, and what it is looked up by. The body goes through: a signature covers it, too.
-async fn authenticate(app: &App, parts: &Parts, body: Body) -> ApiResult<(Caller, Digest, Body)> {
+async fn authenticate(
+    app: &App,
+    operation: &Operation,
+    parts: &Parts,
+    body: Body,
+) -> ApiResult<(Caller, Digest, Body)> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     // Two headers could be read differently by a proxy in front: refused.
     let (Some(value), None) = (values.next(), values.next()) else { return Err(unauthenticated()) };
     let value = value.to_str().map_err(|_| unauthenticated())?;
     if let Some(proof) = strip_scheme(value, "ClientProof") {
-        return client_proof::verify(app, parts, body, proof).await;
+        return client_proof::verify(app, operation, parts, body, proof).await;
     }
     let key = strip_scheme(value, "Bearer").and_then(ApiKey::parse).ok_or_else(unauthenticated)?.digest();
     let caller = find_caller(app, key, app.now()).await?.filter(|caller| caller.public_key.is_none());

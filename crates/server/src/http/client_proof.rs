@@ -28,6 +28,7 @@ use countersign_proto::{
 use super::{
     access::find_caller,
     body::{self, MAX_JSON_BYTES},
+    operations::Operation,
     problem::{ApiError, ApiResult},
     state::App,
 };
@@ -36,7 +37,13 @@ use super::{
 ///
 /// # Errors
 /// 401; 408 and 413 for the body; 503 if the store does not answer.
-pub async fn verify(app: &App, parts: &Parts, body: Body, proof: &str) -> ApiResult<(Caller, Digest, Body)> {
+pub async fn verify(
+    app: &App,
+    operation: &Operation,
+    parts: &Parts,
+    body: Body,
+    proof: &str,
+) -> ApiResult<(Caller, Digest, Body)> {
     let now = app.now();
     let unverified = Unverified::parse(Kind::ClientProof, proof).map_err(|refusal| refused(refusal.reason()))?;
     let HeaderKey::Kid(thumbprint) = unverified.key() else { return Err(refused("header_key")) };
@@ -52,7 +59,7 @@ pub async fn verify(app: &App, parts: &Parts, body: Body, proof: &str) -> ApiRes
         return Err(refused("body"));
     }
     if !matches!(parts.method, Method::GET | Method::HEAD) {
-        spend(app, &caller, claims, now).await?;
+        spend(app, operation, &caller, claims, now).await?;
     }
     Ok((caller, key, Body::from(bytes)))
 }
@@ -78,7 +85,13 @@ fn read(
     Ok(claims)
 }
 
-async fn spend(app: &App, caller: &Caller, claims: ClientProofClaims, now: Timestamp) -> ApiResult<()> {
+async fn spend(
+    app: &App,
+    operation: &Operation,
+    caller: &Caller,
+    claims: ClientProofClaims,
+    now: Timestamp,
+) -> ApiResult<()> {
     // Well past the end of its window: another node's clock may be minutes behind.
     let expires_at = Timestamp::from_seconds(claims.iat).plus_seconds(10 * limits::SKEW_SECONDS);
     let command = SpendProof {
@@ -87,6 +100,7 @@ async fn spend(app: &App, caller: &Caller, claims: ClientProofClaims, now: Times
         client_id: caller.client_id,
         jti: claims.jti,
         expires_at,
+        takes_access_away: operation.takes_access_away(),
     };
     if app.store.spend_proof(command).await? { Ok(()) } else { Err(refused("replayed")) }
 }

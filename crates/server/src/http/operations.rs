@@ -202,6 +202,22 @@ impl Operation {
         )
     }
 
+    /// Whether it does nothing but take access away from somebody, which goes on on a full disk (docs/operations.md).
+    pub fn takes_access_away(&self) -> bool {
+        matches!(
+            self.id,
+            "enrollments.cancel"
+                | "users.report"
+                | "users.revoke_all"
+                | "devices.suspend"
+                | "devices.revoke"
+                | "devices.revoke_many"
+                | "installations.revoke"
+                | "api_clients.revoke_key"
+                | "api_clients.revoke"
+        )
+    }
+
     /// All problems that it may answer, those of its access and body included, sorted by status.
     pub fn all_problems(&self) -> Vec<P> {
         let mut all = self.problems.to_vec();

@@ -223,6 +223,10 @@ impl Plain for RevokeApiClient {
         tx.count_down(self.stamp.tenant_id, Quota::ApiClients).await?;
         Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
     }
+
+    fn takes_access_away(&self) -> bool {
+        true
+    }
 }
 
 impl RevokeApiClient {

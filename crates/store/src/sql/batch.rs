@@ -85,6 +85,11 @@ impl SetCommand {
         }
     }
 
+    /// Whether it is part of taking access away: the proof of whoever asks for that.
+    fn takes_access_away(&self) -> bool {
+        matches!(self, Self::Spend(ask) if ask.command.takes_access_away)
+    }
+
     /// On whose behalf, if the command says.
     fn stamp(&self) -> Option<&Stamp> {
         match self {
@@ -137,6 +142,12 @@ impl Batch {
         self.0.into_iter().map(|command| Self(vec![command]))
     }
 
+    /// What takes access away, and the rest.
+    pub(super) fn part(self) -> (Self, Self) {
+        let (urgent, others) = self.0.into_iter().partition(SetCommand::takes_access_away);
+        (Self(urgent), Self(others))
+    }
+
     /// Tells every caller its outcome, or the trouble that all of them share.
     pub(super) fn answer(self, trouble: Option<StoreError>) {
         for command in self.0 {
@@ -178,6 +189,10 @@ impl Work for Batch {
 
     fn finds_itself(&self) -> bool {
         true
+    }
+
+    fn takes_access_away(&self) -> bool {
+        self.0.iter().all(SetCommand::takes_access_away)
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    ConnectOptions, Plain, Pool, Query, Row, Statements,
+    ConnectOptions, Plain, Pool, Query, Reserve, Row, Statements,
     api_clients::CallerOfKey,
     challenges::{AddresseesOf, ChallengeById, InboxOf},
     devices::KeyByThumbprint,
@@ -99,11 +99,12 @@ impl Database {
         readers: Pool,
         writing: ConnectOptions,
         options: Options,
+        reserve: Reserve,
         wake: Arc<dyn WakeSink>,
     ) -> (Self, watch::Receiver<bool>) {
         let statements = Arc::new(Statements::new());
         let lookups = Lookups::start(&readers, &statements, &options);
-        let writer = writer::start(writing, options.clone(), Arc::clone(&statements), wake);
+        let writer = writer::start(writing, options.clone(), Arc::clone(&statements), reserve, wake);
         let stopping = writer.stopping();
         (Self { readers, statements, lookups, writer, options }, stopping)
     }

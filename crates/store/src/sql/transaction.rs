@@ -22,6 +22,12 @@ pub(super) trait Plain: Send + Sync + 'static {
     fn finds_itself(&self) -> bool {
         false
     }
+
+    /// Whether it does nothing but take access away from somebody: then it also runs on a full disk, in room that is kept
+    /// for it (`reserve`).
+    fn takes_access_away(&self) -> bool {
+        false
+    }
 }
 
 /// How a transaction ends.

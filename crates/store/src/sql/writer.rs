@@ -5,6 +5,9 @@
 //! Nothing is known to anybody before it is durable; a command whose caller has given up before its turn is
 //! skipped.
 //!
+//! On a full disk it goes on to run what takes access away, in the room that [`Reserve`] keeps, and refuses everything else
+//! until that room is whole again.
+//!
 //! If the connection is lost during COMMIT, only the database knows what happened. A batch is run again: each of
 //! its commands finds its own command id in the row that it won. A plain command answers `Unavailable`.
 //!
@@ -24,10 +27,13 @@ use tokio::{
 };
 
 pub(super) use super::batch::{Ask, SetCommand};
-use super::{ConnectOptions, Connection, Outcome, Plain, Statements, Tx, batch::Batch, database::no_answer, dialect};
+use super::{
+    ConnectOptions, Connection, Outcome, Plain, Reserve, Statements, Tx, batch::Batch, database::no_answer, dialect,
+    trouble::Trouble,
+};
 use crate::{
     connect::Options,
-    failure::{Failure, Remedy, remedy, unavailable},
+    failure::{Failure, Remedy, unavailable},
 };
 
 /// How often a transaction is repeated after somebody was in the way or the connection was lost.
@@ -52,6 +58,8 @@ pub(super) trait Work: Send {
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<bool, Failure>;
     /// Whether running it again after a COMMIT that may have happened gives the same outcome.
     fn finds_itself(&self) -> bool;
+    /// Whether all of it does nothing but take access away.
+    fn takes_access_away(&self) -> bool;
 }
 
 /// A plain command with its caller.
@@ -87,6 +95,10 @@ impl<P: Plain> Work for PlainAsk<P> {
 
     fn finds_itself(&self) -> bool {
         self.command.finds_itself()
+    }
+
+    fn takes_access_away(&self) -> bool {
+        self.command.takes_access_away()
     }
 }
 
@@ -140,12 +152,13 @@ pub(super) fn start(
     connect: ConnectOptions,
     options: Options,
     statements: Arc<Statements>,
+    reserve: Reserve,
     sink: Arc<dyn WakeSink>,
 ) -> Handle {
     let (sender, jobs) = mpsc::channel(options.queue_length.max(1));
     let (stop, stopping) = watch::channel(false);
     let (alive, stopped) = watch::channel(());
-    let writer = Writer { jobs, connect, connection: None, options, statements, sink };
+    let writer = Writer { jobs, connect, connection: None, options, statements, reserve, sink };
     tokio::spawn(async move {
         writer.run(stopping).await;
         drop(alive);
@@ -159,39 +172,8 @@ struct Writer {
     connection: Option<Connection>,
     options: Options,
     statements: Arc<Statements>,
+    reserve: Reserve,
     sink: Arc<dyn WakeSink>,
-}
-
-/// Why work was not done.
-struct Trouble {
-    error: StoreError,
-    remedy: Remedy,
-    /// The COMMIT may have happened.
-    is_ambiguous: bool,
-    /// The connection can be used again.
-    connection_is_clean: bool,
-}
-
-impl Trouble {
-    /// The database is not there: trying at once again would not help.
-    fn unreachable(error: StoreError) -> Self {
-        Self { error, remedy: Remedy::GiveUp, is_ambiguous: false, connection_is_clean: false }
-    }
-
-    /// Before the COMMIT: nothing stays.
-    fn before_commit(failure: Failure, connection_is_clean: bool) -> Self {
-        let remedy = match &failure {
-            Failure::Database(error) => remedy(error, dialect::remedy),
-            Failure::Store(_) => Remedy::Isolate,
-        };
-        Self { error: failure.into(), remedy, is_ambiguous: false, connection_is_clean }
-    }
-
-    /// During the COMMIT.
-    fn in_commit(error: &sqlx::Error) -> Self {
-        let remedy = Remedy::Reconnect;
-        Self { error: unavailable(error), remedy, is_ambiguous: true, connection_is_clean: false }
-    }
 }
 
 impl Writer {
@@ -246,9 +228,12 @@ impl Writer {
     }
 
     async fn scrub(&mut self) -> Result<bool, StoreError> {
+        if !self.reserve.is_whole().await {
+            return Err(Trouble::no_room().error);
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open().await?,
+            None => self.open().await.map_err(|trouble| trouble.error)?,
         };
         // Out of time means dropped in the middle: the connection goes with it.
         match timeout(self.options.transaction_timeout, dialect::scrub(&mut connection)).await {
@@ -282,18 +267,32 @@ impl Writer {
                     single.answer(result.err().map(|trouble| trouble.error));
                 }
             }
+            Err(trouble) if trouble.remedy == Remedy::MakeRoom => {
+                let (mut urgent, others) = batch.part();
+                others.answer(Some(trouble.error));
+                let result = if urgent.len() == 0 { Ok(()) } else { self.persist(&mut urgent).await };
+                urgent.answer(result.err().map(|trouble| trouble.error));
+            }
             Err(trouble) => batch.answer(Some(trouble.error)),
         }
     }
 
     /// Runs work to its end, again if that can help.
     async fn persist(&mut self, work: &mut (dyn Work + '_)) -> Result<(), Trouble> {
+        let may_have_the_reserve = work.takes_access_away();
+        if !may_have_the_reserve && !self.reserve.is_whole().await {
+            return Err(Trouble::no_room());
+        }
         let mut tries = 0;
         loop {
             let trouble = match self.transact(work).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             };
+            // Ends, at the latest, when nothing is left to give up.
+            if trouble.remedy == Remedy::MakeRoom && may_have_the_reserve && self.reserve.give_up_a_piece().await {
+                continue;
+            }
             tries += 1;
             let can_help = matches!(trouble.remedy, Remedy::Retry | Remedy::Reconnect);
             let is_repeatable = !trouble.is_ambiguous || work.finds_itself();
@@ -307,7 +306,7 @@ impl Writer {
     async fn transact(&mut self, work: &mut (dyn Work + '_)) -> Result<(), Trouble> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.open().await.map_err(Trouble::unreachable)?,
+            None => self.open().await?,
         };
         let attempt = attempt(&mut connection, Arc::clone(&self.statements), work);
         // Out of time means dropped in the middle: the connection goes with it, and with it the transaction.
@@ -328,15 +327,15 @@ impl Writer {
         }
     }
 
-    async fn open(&self) -> Result<Connection, StoreError> {
+    async fn open(&self) -> Result<Connection, Trouble> {
         let open = async {
             let mut connection = self.connect.connect().await?;
             dialect::prepare_writer(&mut connection).await?;
             Ok(connection)
         };
         match timeout(self.options.connect_timeout, open).await {
-            Ok(result) => result.map_err(|error: sqlx::Error| unavailable(&error)),
-            Err(_) => Err(no_answer()),
+            Ok(result) => result.map_err(|error: sqlx::Error| Trouble::not_open(&error)),
+            Err(_) => Err(Trouble::unreachable(no_answer())),
         }
     }
 }

@@ -35,14 +35,22 @@ pub(super) fn row_source(number: u8, columns: &rows::Columns) -> String {
 
 /// What to do about an error with this code (an extended result code in decimal).
 pub(super) fn remedy(code: &str) -> Remedy {
+    let code = code.parse::<u32>();
+    // IOERR_SHMSIZE: the index of the write-ahead log finds no room.
+    if code == Ok(4874) {
+        return Remedy::MakeRoom;
+    }
     // The primary code is in the low byte. https://sqlite.org/rescode.html
-    match code.parse::<u32>().map(|code| code & 0xff) {
+    match code.map(|code| code & 0xff) {
         // BUSY, LOCKED
         Ok(5 | 6) => Remedy::Retry,
         // IOERR, CANTOPEN, PROTOCOL
         Ok(10 | 14 | 15) => Remedy::Reconnect,
-        // PERM, NOMEM, READONLY, CORRUPT, FULL, NOTADB
-        Ok(3 | 7 | 8 | 11 | 13 | 26) => Remedy::GiveUp,
+        // FULL. Also of a COMMIT: its frame was not written, so that whoever runs the transaction again finds nothing of it,
+        // and writes over what there is.
+        Ok(13) => Remedy::MakeRoom,
+        // PERM, NOMEM, READONLY, CORRUPT, NOTADB
+        Ok(3 | 7 | 8 | 11 | 26) => Remedy::GiveUp,
         _ => Remedy::Isolate,
     }
 }

@@ -261,6 +261,7 @@ async fn a_proof_is_spent_once_on_whatever_node_until_it_is_forgotten() {
             client_id,
             jti: jti.to_owned(),
             expires_at: NOW.plus_seconds(120),
+            takes_access_away: false,
         };
         for round in 0..20 {
             let jti = format!("jti-{round}");

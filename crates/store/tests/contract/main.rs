@@ -16,6 +16,7 @@ mod leases;
 mod notifications;
 mod plans;
 mod queue;
+mod reserve;
 mod retention;
 mod system;
 mod tenants;

@@ -135,4 +135,8 @@ impl Plain for RevokeApiKey {
         tx.insert_events(vec![event.with("api_key_id", self.key_id.to_string())]).await?;
         Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
     }
+
+    fn takes_access_away(&self) -> bool {
+        true
+    }
 }

@@ -174,4 +174,8 @@ impl Plain for ReportUser {
         let user = users::record(tx, self.stamp.tenant_id, self.id).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(Outcome::Commit(ReportUserOutcome::Reported { user: Box::new(user), cancelled }))
     }
+
+    fn takes_access_away(&self) -> bool {
+        true
+    }
 }

@@ -44,6 +44,10 @@ impl Plain for RevokeAllDevices {
         tx.cancel_open_enrollments(&self.stamp, self.user_id, OpenEnrollments::All, "devices_revoked").await?;
         Ok(Outcome::Commit(Some(revoked)))
     }
+
+    fn takes_access_away(&self) -> bool {
+        true
+    }
 }
 
 /// Revokes the user's other registrations of the same installed app, for the same purpose: `device_id` has just become

@@ -88,6 +88,10 @@ impl Plain for ChangeDeviceStatus {
             }
         }
     }
+
+    fn takes_access_away(&self) -> bool {
+        matches!(self.change, StatusChange::Revoke(_) | StatusChange::Suspend)
+    }
 }
 
 pub(super) async fn read(command: &ChangeDeviceStatus, tx: &mut Tx<'_>) -> Result<Option<DeviceRecord>, Failure> {

@@ -47,6 +47,10 @@ impl Plain for CancelEnrollment {
             status => CancelEnrollmentOutcome::Closed(status),
         }))
     }
+
+    fn takes_access_away(&self) -> bool {
+        true
+    }
 }
 
 /// Ends an enrollment whose time is up.

@@ -72,6 +72,10 @@ impl Plain for Switch {
         tx.insert_events(vec![Event::new(&self.stamp, kind, Subjects::default())]).await?;
         Ok(Outcome::Commit(SwitchTenantOutcome::Switched))
     }
+
+    fn takes_access_away(&self) -> bool {
+        self.disables
+    }
 }
 
 /// Waits for whoever had looked at the tenant before it was disabled.
@@ -85,6 +89,10 @@ impl Plain for Drain {
         let statements = tx.statements();
         tx.fetch_all(query(&statements.tenants.disable.hold_tenant).bind(self.0.as_uuid())).await?;
         Ok(Outcome::Rollback(()))
+    }
+
+    fn takes_access_away(&self) -> bool {
+        true
     }
 }
 
