@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,11 +14,12 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
     },
-    task::JoinHandle,
 };
+
+use crate::switch::{Farewell, Relay, Switch};
 
 /// A COMMIT as it is sent, and as it is answered (`CommandComplete`).
 const COMMIT: &[u8] = b"COMMIT\0";
@@ -44,9 +44,8 @@ struct Plan {
 /// See the module.
 #[derive(Debug)]
 pub struct CommitThief {
-    address: SocketAddr,
+    switch: Switch,
     plan: Arc<Plan>,
-    acceptor: JoinHandle<()>,
 }
 
 impl CommitThief {
@@ -55,18 +54,16 @@ impl CommitThief {
     /// # Errors
     /// No port.
     pub async fn start(host: &str, port: u16) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, plan) = (listener.local_addr()?, Arc::new(Plan::default()));
-        let acceptor = tokio::spawn(accept(listener, host.to_owned(), port, Arc::clone(&plan)));
-        Ok(Self { address, plan, acceptor })
+        let plan = Arc::new(Plan::default());
+        let switch = Switch::start(Arc::clone(&plan)).await?;
+        switch.point(host, port, Farewell::Cut);
+        Ok(Self { switch, plan })
     }
 
-    /// A database's URL (`postgres://NAME:PASSWORD@HOST:PORT/DATABASE`) through this; `None` if it is none.
+    /// As [`Switch::url`].
     #[must_use]
     pub fn url(&self, url: &str) -> Option<String> {
-        let (head, tail) = url.rsplit_once('@')?;
-        let (_, database) = tail.split_once('/')?;
-        Some(format!("{head}@{}/{database}", self.address))
+        self.switch.url(url)
     }
 
     /// Loses so many COMMITs more, the next ones, whoever sends them.
@@ -84,42 +81,24 @@ impl CommitThief {
     }
 }
 
-impl Drop for CommitThief {
-    fn drop(&mut self) {
-        self.acceptor.abort();
-    }
-}
-
 impl Plan {
     fn take(counter: &AtomicU64) -> bool {
         counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 }
 
-async fn accept(listener: TcpListener, host: String, port: u16, plan: Arc<Plan>) {
-    while let Ok((client, _)) = listener.accept().await {
-        // Whoever connects while the database is away is hung up on.
-        if let Ok(server) = TcpStream::connect((host.as_str(), port)).await {
-            tokio::spawn(relay(client, server, Arc::clone(&plan)));
+impl Relay for Arc<Plan> {
+    async fn relay(&self, client: &mut TcpStream, server: &mut TcpStream) {
+        let is_silent = AtomicBool::new(false);
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+        tokio::select! {
+            () = upwards(from_client, to_server, self, &is_silent) => {}
+            () = downwards(from_server, to_client, self, &is_silent) => {}
         }
     }
 }
 
-/// Until one side, or the plan, ends it; then both sides are cut.
-async fn relay(client: TcpStream, server: TcpStream, plan: Arc<Plan>) {
-    if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
-        return;
-    }
-    let is_silent = AtomicBool::new(false);
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        () = upwards(from_client, to_server, &plan, &is_silent) => {}
-        () = downwards(from_server, to_client, &plan, &is_silent) => {}
-    }
-}
-
-async fn upwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Plan, is_silent: &AtomicBool) {
+async fn upwards(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, plan: &Plan, is_silent: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = buffer.get(..length).unwrap_or_default();
@@ -138,7 +117,7 @@ async fn upwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Plan, i
     }
 }
 
-async fn downwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, plan: &Plan, is_silent: &AtomicBool) {
+async fn downwards(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, plan: &Plan, is_silent: &AtomicBool) {
     let (mut buffer, mut swallowed) = (vec![0; 64 * 1024], Vec::new());
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = buffer.get(..length).unwrap_or_default();

@@ -5,7 +5,8 @@
 //! provider would. It must never reach into the server, and never be linked by what serves requests: only
 //! the command line, the demo and the tests use it. The stand-ins listen on 127.0.0.1 only.
 //!
-//! Beside them stands what those who attack and measure a server from outside share: [`commit_thief`], [`process`].
+//! Beside them stands what those who attack and measure a server from outside share: [`commit_thief`],
+//! [`process`], [`switch`].
 //!
 //! To add a stand-in for something else that the server talks to: a module beside [`apns`] with its
 //! [`stand_in::Provider`], its `start`, and a test for each wrong request that it must catch.
@@ -17,6 +18,7 @@ pub mod keys_file;
 pub mod phone;
 pub mod process;
 pub mod stand_in;
+pub mod switch;
 pub mod webhook;
 pub mod webpush;
 
