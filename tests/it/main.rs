@@ -26,6 +26,7 @@ mod fatigue;
 mod flood;
 mod forgery;
 mod fraud;
+mod full_disk;
 mod held_reads;
 mod hostile;
 mod housekeeping;

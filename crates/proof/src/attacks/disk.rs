@@ -3,7 +3,8 @@
 //! The disk is a small tmpfs of the attack's own (mounting it needs root; without, nothing is attacked, and it says so). A
 //! ballast leaves some room, people sign in until nothing can be written, phones are revoked on the full disk and then try to
 //! approve, the ballast goes. Every other time the server is killed and started on the full disk between two revocations;
-//! otherwise it is never restarted. When all is over it is killed, so that only what is on the disk counts. Never fills another disk. To look at one more thing on a full disk: a line in `on_the_full_disk`.
+//! otherwise it is never restarted. When all is over it is killed, so that only what is on the disk counts. Never fills
+//! another disk. To look at one more thing on a full disk: a line in `on_the_full_disk`.
 
 use std::{
     fs::{self, File},
@@ -97,6 +98,8 @@ async fn fill_and_empty(
         for _ in 0..LOST {
             lost.push(Lost::make(witness).await.map_err(unprepared)?);
         }
+        let organisation = format!("lost-{round}");
+        rig.command(&["tenant", "create", "--name", &organisation]).await?;
         disk.fill(args.room_kib)?;
         until("nothing can be written any more", async || Ok(is_full(witness).await)).await?;
         let (some, others) = lost.split_at(LOST / 2);
@@ -107,6 +110,10 @@ async fn fill_and_empty(
             report.count("killed and started on the full disk", 1);
         }
         on_the_full_disk(witness, others, report).await;
+        match rig.try_command(&["tenant", "disable", &organisation]).await? {
+            (Some(0), _) => report.count("organisations disabled on the full disk", 1),
+            (_, said) => report.violated(format!("an organisation could not be disabled on the full disk: {said}")),
+        }
         let given = RESERVE_MIB.saturating_sub(disk.reserve_mib());
         report.highest("MiB of the reserve given up at most", given);
         let still = is_full(witness).await;

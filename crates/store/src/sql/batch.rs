@@ -10,7 +10,9 @@ use countersign_core::{
     ports::{
         StoreError,
         api_clients::SpendProof,
-        challenges::{CloseChallenge, CloseOutcome, CreateChallenge, CreateOutcome, DecideChallenge, DecideOutcome},
+        challenges::{
+            Close, CloseChallenge, CloseOutcome, CreateChallenge, CreateOutcome, DecideChallenge, DecideOutcome,
+        },
         notifications::{ClaimNotifications, FinishNotification, FinishOutcome, LeasedNotification},
     },
 };
@@ -85,9 +87,14 @@ impl SetCommand {
         }
     }
 
-    /// Whether it is part of taking access away: the proof of whoever asks for that.
+    /// Whether it is part of taking access away: the proof of whoever asks for that, and the end of what waits in an
+    /// organisation that was disabled.
     fn takes_access_away(&self) -> bool {
-        matches!(self, Self::Spend(ask) if ask.command.takes_access_away)
+        match self {
+            Self::Spend(ask) => ask.command.takes_access_away,
+            Self::Close(ask) => ask.command.how == Close::TenantDisabled,
+            Self::Create(_) | Self::Decide(_) | Self::Claim(_) | Self::Finish(_) => false,
+        }
     }
 
     /// On whose behalf, if the command says.
