@@ -72,12 +72,7 @@ async fn prepare(idp: &ApiClient) -> Vec<(&'static str, Method, String, Value)> 
             json!({"filter": filter, "dry_run": false, "confirmation": confirmation}),
         ),
         ("installations.revoke", Method::DELETE, "/v1/installations/lost".to_owned(), nothing.clone()),
-        (
-            "api_clients.revoke_key",
-            Method::DELETE,
-            format!("{client}/keys/{}", text(&key, "id")),
-            nothing.clone(),
-        ),
+        ("api_clients.revoke_key", Method::DELETE, format!("{client}/keys/{}", text(&key, "id")), nothing.clone()),
         ("api_clients.revoke", Method::DELETE, client, nothing),
     ]
 }
@@ -134,7 +129,8 @@ async fn whatever_takes_access_away_goes_on_also_for_clients_that_sign() {
     };
     assert!(tokio::time::timeout(PATIENCE, has_room).await.is_ok(), "refused for ever");
     let events = idp.get("/v1/events?limit=100").await.ok(200).to_string();
-    for kind in ["device.revoked", "device.suspended", "device.deregistered", "api_client.key_revoked", "user.reported"] {
+    for kind in ["device.revoked", "device.suspended", "device.deregistered", "api_client.key_revoked", "user.reported"]
+    {
         assert!(events.contains(&format!("\"{kind}\"")), "{kind} is not in the log");
     }
     kept.approve(&shown, None, None).await.unwrap();
