@@ -30,6 +30,8 @@ mod enrollments;
 mod events;
 #[path = "sql/leases.rs"]
 mod leases;
+#[path = "sql/lent.rs"]
+mod lent;
 #[path = "sql/locks.rs"]
 mod locks;
 #[path = "sql/notifications.rs"]

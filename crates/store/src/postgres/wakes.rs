@@ -1,12 +1,12 @@
 //! Wake-ups between nodes over LISTEN/NOTIFY: ids only, and only a hint. Whoever misses one learns of the change
 //! from its node's poller within a second.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use countersign_core::wake::{WakeKey, WakeSink};
 use countersign_proto::ids::Id;
-use sqlx::postgres::PgListener;
-use tokio::sync::watch;
+use sqlx::{Acquire as _, Connection as _, postgres::PgListener};
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use super::Pool;
@@ -48,32 +48,38 @@ pub(super) async fn listen(pool: Pool, sink: Arc<dyn WakeSink>, mut stop: watch:
     loop {
         tokio::select! {
             _ = stop.changed() => return,
-            error = forward(&pool, sink.as_ref()) => {
+            Err(error) = forward(&pool, sink.as_ref()) => {
                 tracing::warn!(error = %crate::failure::describe(&error), "wake-ups from other nodes are interrupted");
             }
         }
         // A pause that ends at once when the store closes.
-        if tokio::time::timeout(PAUSE, stop.changed()).await.is_ok() {
+        if timeout(PAUSE, stop.changed()).await.is_ok() {
             return;
         }
     }
 }
 
-async fn forward(pool: &Pool, sink: &dyn WakeSink) -> sqlx::Error {
-    let mut listener = match PgListener::connect_with(pool).await {
-        Ok(listener) => listener,
-        Err(error) => return error,
-    };
-    if let Err(error) = listener.listen(CHANNEL).await {
-        return error;
-    }
+/// Until the connection is lost; what is missed then is the pollers' business.
+async fn forward(pool: &Pool, sink: &dyn WakeSink) -> Result<Infallible, sqlx::Error> {
+    let patience = pool.options().get_acquire_timeout();
+    // A pool for each connection: a former one that nobody answers may keep its place for ever.
+    let pool = pool.options().clone().connect_lazy_with(pool.connect_options().as_ref().clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    in_time(patience, listener.listen(CHANNEL)).await?;
     loop {
-        // Reconnects by itself; what was missed meanwhile is the pollers' business.
-        match listener.recv().await {
-            Ok(notification) => sink.wake(&keys(notification.payload())),
-            Err(error) => return error,
+        match timeout(patience, listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => sink.wake(&keys(notification.payload())),
+            Ok(Ok(None)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(Err(error)) => return Err(error),
+            // Either nothing has changed, or the database's machine has gone without a word: who is there answers.
+            Err(_) => in_time(patience, async { listener.acquire().await?.ping().await }).await?,
         }
     }
+}
+
+async fn in_time(patience: Duration, ask: impl Future<Output = Result<(), sqlx::Error>>) -> Result<(), sqlx::Error> {
+    timeout(patience, ask).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
 }
 
 #[cfg(test)]

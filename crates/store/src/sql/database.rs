@@ -34,6 +34,7 @@ use super::{
     api_clients::CallerOfKey,
     challenges::{AddresseesOf, ChallengeById, InboxOf},
     devices::KeyByThumbprint,
+    lent::Lent,
     reader::Reader,
     tenants::TenantById,
     writer::{self, Handle, Job, SetCommand},
@@ -117,12 +118,12 @@ impl Database {
 
     /// At most one row, outside any transaction.
     pub(super) async fn fetch_optional(&self, query: Query<'_>) -> Result<Option<Row>, StoreError> {
-        self.bounded(query.fetch_optional(&self.readers)).await
+        self.bounded(async { query.fetch_optional(Lent::of(&self.readers).await?.connection()).await }).await
     }
 
     /// All rows, outside any transaction.
     pub(super) async fn fetch_all(&self, query: Query<'_>) -> Result<Vec<Row>, StoreError> {
-        self.bounded(query.fetch_all(&self.readers)).await
+        self.bounded(async { query.fetch_all(Lent::of(&self.readers).await?.connection()).await }).await
     }
 
     /// Removes from the files what was deleted, as far as the database can; `false` if somebody was in the way. In its

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Columns, Pool, Row, Statements, database::no_answer, dialect, query};
+use super::{Columns, Pool, Row, Statements, database::no_answer, dialect, lent::Lent, query};
 use crate::{
     connect::Options,
     failure::{Remedy, remedy, unavailable},
@@ -167,7 +167,8 @@ impl Task {
             cells
         };
         let parameter = rows::to_parameter(L::COLUMNS, keys.iter().enumerate().map(numbered).collect());
-        let rows = query(L::statement(&self.statements)).bind(parameter).fetch_all(&self.pool);
+        let query = query(L::statement(&self.statements)).bind(parameter);
+        let rows = async { query.fetch_all(Lent::of(&self.pool).await?.connection()).await };
         // No longer than callers wait: whoever comes after them must not pay for a connection that has gone silent.
         let patience = self.options.transaction_timeout.min(self.options.reply_timeout);
         let rows = match timeout(patience, rows).await {
