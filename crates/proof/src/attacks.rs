@@ -1,6 +1,7 @@
 //! The attacks. Each stands on a [`crate::rig::Rig`] of its own, and is judged by [`crate::check`].
 
 pub(crate) mod disk;
+pub(crate) mod failover;
 pub(crate) mod forge;
 mod frame;
 pub(crate) mod http;

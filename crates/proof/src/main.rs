@@ -57,6 +57,8 @@ enum Command {
     Syscalls(attacks::syscalls::Args),
     /// Kill and stall PostgreSQL, and lose COMMITs, while people sign in.
     Postgres(attacks::postgres::Args),
+    /// Let a synchronous standby of PostgreSQL take the place of its primary, again and again, while people sign in.
+    Failover(attacks::failover::Args),
     /// Fill the database's disk while people sign in.
     Disk(attacks::disk::Args),
     /// Cut the power of the disk that holds the SQLite database, again and again, of one record.
@@ -105,6 +107,7 @@ async fn dispatch(command: Command) -> Result<Report, ProofError> {
         Command::Forge(arguments) => attacks::forge::run(arguments).await,
         Command::Syscalls(arguments) => attacks::syscalls::run(arguments).await,
         Command::Postgres(arguments) => attacks::postgres::run(arguments).await,
+        Command::Failover(arguments) => attacks::failover::run(arguments).await,
         Command::Disk(arguments) => attacks::disk::run(arguments).await,
         Command::Power(arguments) => attacks::power::run(arguments).await,
         Command::Time(arguments) => attacks::time::run(arguments).await,

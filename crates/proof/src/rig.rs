@@ -6,6 +6,7 @@
 mod cluster;
 mod database;
 mod node;
+mod pair;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ pub(crate) use self::{
     cluster::{Cluster, Death},
     database::{Database, Db},
     node::{Node, signal},
+    pair::{Pair, Replication},
 };
 use crate::{ProofError, system};
 

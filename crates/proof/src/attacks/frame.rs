@@ -3,16 +3,20 @@
 //! Never attacks by itself. To tell all attacks something more: a member of [`Common`]; to have something hold after each
 //! of them: a line of [`Common::conclude`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::judge::{JudgeArgs, judge};
 use crate::{
     ProofError,
     dice::Dice,
-    flows::{self, World},
+    flows::{self, Flow, World},
     report::Report,
     rig::{Db, Node, Rig, RigArgs},
+    system::Stopwatch,
 };
+
+/// Once the database answers, a whole enrollment works again within this.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 /// What every attack is told.
 #[derive(Debug, clap::Args)]
@@ -115,6 +119,15 @@ pub(crate) async fn meanwhile<T>(
     };
     let (done, uncertain) = tokio::join!(deed, flows::run(world, flows, dice));
     Ok((done?, uncertain))
+}
+
+/// Somebody enrolls: the server has got over it, by itself.
+pub(crate) async fn works_again(witness: &mut Flow, report: &mut Report) {
+    let began = Stopwatch::start();
+    match tokio::time::timeout(RECOVERY, witness.enroll()).await {
+        Ok(Ok(_)) => report.highest("milliseconds until an enrollment works again at most", began.micros() / 1_000),
+        other => report.violated(format!("the server did not get over it within {RECOVERY:?}: {:?}", other.is_ok())),
+    }
 }
 
 #[cfg(test)]

@@ -8,18 +8,16 @@ use std::{sync::Arc, time::Duration};
 
 use countersign_simulator::commit_thief::{CommitThief, Loss};
 
-use super::frame::{Common, meanwhile};
+use super::frame::{Common, meanwhile, works_again};
 use crate::{
     ProofError,
     dice::Dice,
     flows::{Flow, World},
     report::Report,
     rig::{Cluster, Db, Death, Rig},
-    system::{Stopwatch, pause},
+    system::pause,
 };
 
-/// Once the database answers, a whole enrollment works again within this.
-const RECOVERY: Duration = Duration::from_secs(30);
 /// COMMITs are lost in such a burst.
 const BURST: u64 = 4;
 
@@ -81,9 +79,9 @@ async fn disturb(
             works_again(witness, report).await;
         }
         pause(Duration::from_millis(dice.below(1_000))).await;
-        cluster.signal_all("STOP").await?;
+        cluster.halt().await?;
         pause(Duration::from_secs(args.stall_seconds)).await;
-        cluster.signal_all("CONT").await?;
+        cluster.go_on().await?;
         report.count("stalls", 1);
         works_again(witness, report).await;
         for loss in [Loss::Request, Loss::Answer] {
@@ -95,13 +93,4 @@ async fn disturb(
         }
     }
     Ok(())
-}
-
-/// Somebody enrolls: the server has got over it, by itself.
-async fn works_again(witness: &mut Flow, report: &mut Report) {
-    let began = Stopwatch::start();
-    match tokio::time::timeout(RECOVERY, witness.enroll()).await {
-        Ok(Ok(_)) => report.highest("milliseconds until an enrollment works again at most", began.micros() / 1_000),
-        other => report.violated(format!("the server did not get over it within {RECOVERY:?}: {:?}", other.is_ok())),
-    }
 }

@@ -2,7 +2,9 @@
 //!
 //! It lives in a temporary folder, listens on 127.0.0.1 only, runs as an unprivileged user, is durable as by default, and
 //! ends with this process however that ends: a shell waits for the end of its standard input. Never touches another
-//! cluster. To add a fault: a method of [`Cluster`].
+//! cluster. To add a fault: a method of [`Cluster`]; what concerns two of them is in `cluster/standby.rs`.
+
+mod standby;
 
 use std::{
     fs,
@@ -20,7 +22,11 @@ use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{free_port, signal, until};
+use super::{
+    free_port,
+    node::{signal, signal_each},
+    until,
+};
 use crate::{ProofError, dice::Dice, system::Stopwatch};
 
 /// Where distributions keep the server's programs: off the PATH, mostly.
@@ -40,6 +46,8 @@ pub(crate) enum Death {
     Kill,
     /// `pg_ctl stop --mode=immediate`: all sessions are cut, nothing is tidied up.
     Immediate,
+    /// SIGKILL of all that it is: no session notices anything, or answers anybody any more.
+    Whole,
 }
 
 /// A cluster with its one server.
@@ -90,8 +98,15 @@ impl Cluster {
     /// Ends the server in the middle of everything; returns when it is gone.
     pub(crate) async fn die(&mut self, death: Death) -> Result<(), ProofError> {
         let Some(mut server) = self.server.take() else { return Ok(()) };
-        if death == Death::Kill {
-            signal(self.postmaster()?, "KILL").await?;
+        match death {
+            Death::Kill => signal(self.postmaster()?, "KILL").await?,
+            Death::Whole => {
+                let (first, children) = self.halted().await?;
+                // One that has just ended is no loss.
+                let _ended = signal_each(&children, "KILL").await;
+                signal(first, "KILL").await?;
+            }
+            Death::Immediate => {}
         }
         drop(server.stdin.take());
         tokio::time::timeout(super::PATIENCE, server.wait())
@@ -120,17 +135,27 @@ impl Cluster {
         .await
     }
 
-    /// Stops or continues all its processes, without their knowing (`STOP`, `CONT`).
-    pub(crate) async fn signal_all(&self, name: &str) -> Result<(), ProofError> {
-        let first = self.postmaster()?;
-        // The first one first: then there are no new ones.
-        signal(first, name).await?;
-        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"))?;
-        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
-            // One that has just ended is no loss.
-            let _ended = signal(child, name).await;
-        }
+    /// Stops all its processes, without their knowing.
+    pub(crate) async fn halt(&self) -> Result<(), ProofError> {
+        let (_, children) = self.halted().await?;
+        // One that has just ended is no loss.
+        let _ended = signal_each(&children, "STOP").await;
         Ok(())
+    }
+
+    /// Lets them all go on.
+    pub(crate) async fn go_on(&self) -> Result<(), ProofError> {
+        let first = self.postmaster()?;
+        signal(first, "CONT").await?;
+        let _ended = signal_each(&children(first)?, "CONT").await;
+        Ok(())
+    }
+
+    /// Its first process, which is stopped now so that there are no new ones, and the others.
+    async fn halted(&self) -> Result<(u32, Vec<u32>), ProofError> {
+        let first = self.postmaster()?;
+        signal(first, "STOP").await?;
+        Ok((first, children(first)?))
     }
 
     fn spawn(&self) -> Result<Child, ProofError> {
@@ -166,6 +191,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn children(process: u32) -> Result<Vec<u32>, ProofError> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    Ok(children.split_whitespace().filter_map(|child| child.parse().ok()).collect())
 }
 
 /// Whether the process that this file names is not there any more, or was never.

@@ -90,6 +90,12 @@ impl Node {
 
 /// Signals a process of our own that has not been waited for yet: its id is nobody else's.
 pub(crate) async fn signal(id: u32, name: &str) -> Result<(), ProofError> {
-    let status = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().await?;
+    signal_each(&[id], name).await
+}
+
+/// The same for several at once.
+pub(crate) async fn signal_each(ids: &[u32], name: &str) -> Result<(), ProofError> {
+    let ids = ids.iter().map(u32::to_string);
+    let status = Command::new("kill").arg(format!("-{name}")).args(ids).stderr(Stdio::null()).status().await?;
     if status.success() { Ok(()) } else { Err(ProofError::Rig(format!("no signal {name} to a child"))) }
 }
