@@ -127,6 +127,8 @@ on_sqlite() {
 on_postgres() {
     on postgres
     "$attack" postgres --rounds "$outages" "${judge[@]}"
+    # One alone, with its control, takes more than a minute, for two clusters and each standby's copy: not a part of small.
+    if [ "$size" = full ]; then "$attack" failover --failovers 50 --controls 5 "${judge[@]}"; fi
     "$attack" simulate --seeds "$seeds"
 }
 

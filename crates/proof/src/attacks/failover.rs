@@ -123,7 +123,7 @@ async fn play(
         return Err(ProofError::Rig(format!("the server has ended by itself: {}", node.own_log()?)));
     }
     if replication == Replication::Asynchronous {
-        // One that has seen more than its database has now signs no more of that log, for as long as it lives.
+        // One that has seen more than its database has now is not ready until it is started again (docs/audit.md).
         node.kill().await?;
         node = rig.start().await?;
     }
