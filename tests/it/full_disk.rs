@@ -81,6 +81,7 @@ async fn prepare(idp: &ApiClient) -> Vec<(&'static str, Method, String, Value)> 
 async fn whatever_takes_access_away_goes_on_also_for_clients_that_sign() {
     let app = TestApp::start(Db::Sqlite).await;
     let (idp, signing) = (app.admin().await, app.proving_client("admin").await);
+    let elsewhere = app.proving_client("challenges").await;
     let mut named: Vec<_> = operations::ALL
         .iter()
         .filter(|operation| operation.takes_access_away())
@@ -105,6 +106,10 @@ async fn whatever_takes_access_away_goes_on_also_for_clients_that_sign() {
     assert_eq!(asked, named, "each of them is asked here");
     left.deregister(Some(RevokeReason::Lost)).await.unwrap();
     assert_eq!(app.disable(&disabled).await, SwitchTenantOutcome::Switched);
+    // What is kept is not for whoever may not revoke, however often it asks.
+    let before = app.database.number("SELECT count(*) FROM client_proof_jtis").await;
+    elsewhere.delete(&device(&kept)).await.problem("unavailable");
+    assert_eq!(app.database.number("SELECT count(*) FROM client_proof_jtis").await, before);
     // Nobody gets in, and what is refused is refused for now.
     assert!(kept.approve(&shown, None, None).await.unwrap_err().is_problem("unavailable"));
     for refused in [

@@ -74,7 +74,7 @@ use self::{
     database::{Database, query},
     reserve::Reserve,
     statements::Statements,
-    transaction::{Outcome, Plain, Tx},
+    transaction::{Outcome, Plain, Room, Tx},
 };
 use crate::connect::{ConnectError, Options};
 

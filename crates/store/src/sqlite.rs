@@ -79,9 +79,12 @@ use self::{
     database::{Database, query},
     reserve::Reserve,
     statements::Statements,
-    transaction::{Outcome, Plain, Tx},
+    transaction::{Outcome, Plain, Room, Tx},
 };
-use crate::connect::{ConnectError, Options};
+use crate::{
+    connect::{ConnectError, Options},
+    failure::{Remedy, remedy},
+};
 
 type Db = sqlx::Sqlite;
 type Connection = sqlx::SqliteConnection;
@@ -103,7 +106,8 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
 
     // sqlx's migrator takes no lock on SQLite: of concurrent starters some would fail.
     let lock = file::lock_for_migration(&path).await?;
-    let mut connection = writing.connect().await?;
+    let mut reserve = Reserve::beside(&path, options.reserve_bytes).await;
+    let mut connection = connect_writing(&writing, &mut reserve).await?;
     schema::prepare(&mut connection, options.migrate).await?;
     statistics::set(&mut connection).await?;
     connection.close().await?;
@@ -113,10 +117,29 @@ pub(crate) async fn connect(url: &str, options: Options, wake: Arc<dyn WakeSink>
         .max_connections(options.read_connections)
         .acquire_timeout(options.connect_timeout)
         .test_before_acquire(false)
+        // The log's index is there as long as somebody has the file open: on a full disk it could not be made again.
+        .idle_timeout(None)
+        .max_lifetime(None)
         .connect_lazy_with(base.read_only(true));
-    let mut reserve = Reserve::beside(&path, options.reserve_bytes);
     // Where there is no room for it the server starts all the same, and takes access away with what there is.
     reserve.is_whole().await;
     let (database, _) = Database::start(readers, writing, options, reserve, wake);
     Ok(database)
+}
+
+/// On a full disk even that needs room, for the index of the write-ahead log.
+async fn connect_writing(
+    writing: &SqliteConnectOptions,
+    reserve: &mut Reserve,
+) -> Result<sqlx::SqliteConnection, sqlx::Error> {
+    loop {
+        match writing.connect().await {
+            Err(error) if remedy(&error, dialect::remedy) == Remedy::MakeRoom => {
+                if !reserve.give_up_a_piece(Room::Last).await {
+                    return Err(error);
+                }
+            }
+            outcome => return outcome,
+        }
+    }
 }

@@ -145,6 +145,9 @@ pub struct Database {
     pub allow_unverified_tls: bool,
 }
 
+/// What is missing of the reserve is written at one go.
+const MAX_RESERVE_MIB: u64 = 1024;
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
@@ -257,6 +260,9 @@ impl Settings {
             && !self.database.url.starts_with("postgresql://")
         {
             return Err(invalid("database.url must begin with sqlite:// or postgres://"));
+        }
+        if self.database.reserve_mib > MAX_RESERVE_MIB {
+            return Err(invalid(format!("database.reserve_mib must be {MAX_RESERVE_MIB} at most")));
         }
         if !is_sqlite && self.signing.key_file.as_os_str().is_empty() {
             return Err(invalid("signing.key_file must be set with PostgreSQL, and shared by all nodes"));

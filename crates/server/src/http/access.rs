@@ -97,12 +97,8 @@ async fn admit(app: &Arc<App>, parts: &mut Parts, mut body: Body) -> ApiResult<B
         Access::Client(scopes) | Access::ClientWithAll(scopes) => {
             let (caller, key);
             (caller, key, body) = authenticate(app, operation, parts, body).await?;
-            let allows = |scope: &Scope| caller.scopes.allow(*scope);
-            let (may, word) = match operation.access {
-                Access::ClientWithAll(_) => (scopes.iter().all(allows), " and "),
-                _ => (scopes.iter().any(allows), " or "),
-            };
-            if !may {
+            if !operation.is_open_to(&caller.scopes) {
+                let word = if matches!(operation.access, Access::ClientWithAll(_)) { " and " } else { " or " };
                 let needed: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
                 return Err(ApiError::new(ProblemType::InsufficientScope).with("required_scope", needed.join(word)));
             }

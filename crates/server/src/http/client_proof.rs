@@ -100,7 +100,8 @@ async fn spend(
         client_id: caller.client_id,
         jti: claims.jti,
         expires_at,
-        takes_access_away: operation.takes_access_away(),
+        // What is kept for that is not for whoever is refused in the end.
+        takes_access_away: operation.takes_access_away() && operation.is_open_to(&caller.scopes),
     };
     if app.store.spend_proof(command).await? { Ok(()) } else { Err(refused("replayed")) }
 }

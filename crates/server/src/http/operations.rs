@@ -5,7 +5,7 @@
 //! To add an operation: a row here, its handler in `http/<noun>/<verb>.rs`, its line in `http/routes.rs`.
 
 use axum::http::Method;
-use countersign_core::api_client::Scope;
+use countersign_core::api_client::{Scope, Scopes};
 use countersign_proto::{jose::Kind, problem::ProblemType as P};
 
 /// Who may call.
@@ -200,6 +200,15 @@ impl Operation {
                 | "api_clients.change"
                 | "api_clients.add_key"
         )
+    }
+
+    /// Whether a client with these scopes may call it.
+    pub fn is_open_to(&self, held: &Scopes) -> bool {
+        match self.access {
+            Access::Client(scopes) => scopes.iter().any(|scope| held.allow(*scope)),
+            Access::ClientWithAll(scopes) => scopes.iter().all(|scope| held.allow(*scope)),
+            Access::Public | Access::DeviceProof | Access::Artefact(_) => false,
+        }
     }
 
     /// Whether it does nothing but take access away from somebody, which goes on on a full disk (docs/operations.md).

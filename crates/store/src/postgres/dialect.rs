@@ -37,6 +37,11 @@ pub(super) fn row_source(number: u8, columns: &rows::Columns) -> String {
     format!("jsonb_to_recordset(CAST(${number} AS jsonb)) AS r({})", columns.join(", "))
 }
 
+/// Whether a COMMIT that failed in this way certainly did not happen: of none is that said here.
+pub(super) fn is_no_commit(_code: &str) -> bool {
+    false
+}
+
 /// What to do about an error with this SQLSTATE.
 pub(super) fn remedy(code: &str) -> Remedy {
     match code {

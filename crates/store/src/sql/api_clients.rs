@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Columns, Database, Outcome, Plain, Row, Tx,
+    Columns, Database, Outcome, Plain, Room, Row, Tx,
     batch::SetCommand,
     dialect, query,
     reader::{self, Lookup, NUMBER},
@@ -224,8 +224,8 @@ impl Plain for RevokeApiClient {
         Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Reserved
     }
 }
 

@@ -18,7 +18,7 @@ use countersign_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Tx, notifications::changes_device, writer::Work};
+use super::{Room, Tx, notifications::changes_device, writer::Work};
 use crate::{
     failure::Failure,
     guards::{self, Guard, Rounds},
@@ -87,13 +87,15 @@ impl SetCommand {
         }
     }
 
-    /// Whether it is part of taking access away: the proof of whoever asks for that, and the end of what waits in an
-    /// organisation that was disabled.
-    fn takes_access_away(&self) -> bool {
+    /// In which room it may run. Part of taking access away are the proof of whoever asks for that, and the end of what
+    /// waits in an organisation that was disabled.
+    fn room(&self) -> Room {
         match self {
-            Self::Spend(ask) => ask.command.takes_access_away,
-            Self::Close(ask) => ask.command.how == Close::TenantDisabled,
-            Self::Create(_) | Self::Decide(_) | Self::Claim(_) | Self::Finish(_) => false,
+            Self::Spend(ask) if ask.command.takes_access_away => Room::Reserved,
+            Self::Close(ask) if ask.command.how == Close::TenantDisabled => Room::Last,
+            Self::Spend(_) | Self::Create(_) | Self::Decide(_) | Self::Close(_) | Self::Claim(_) | Self::Finish(_) => {
+                Room::Free
+            }
         }
     }
 
@@ -149,9 +151,9 @@ impl Batch {
         self.0.into_iter().map(|command| Self(vec![command]))
     }
 
-    /// What takes access away, and the rest.
+    /// What may run on a full disk, and the rest.
     pub(super) fn part(self) -> (Self, Self) {
-        let (urgent, others) = self.0.into_iter().partition(SetCommand::takes_access_away);
+        let (urgent, others) = self.0.into_iter().partition(|command| command.room() != Room::Free);
         (Self(urgent), Self(others))
     }
 
@@ -198,8 +200,8 @@ impl Work for Batch {
         true
     }
 
-    fn takes_access_away(&self) -> bool {
-        self.0.iter().all(SetCommand::takes_access_away)
+    fn room(&self) -> Room {
+        self.0.iter().map(SetCommand::room).min().unwrap_or(Room::Free)
     }
 }
 

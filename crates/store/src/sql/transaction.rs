@@ -23,11 +23,22 @@ pub(super) trait Plain: Send + Sync + 'static {
         false
     }
 
-    /// Whether it does nothing but take access away from somebody: then it also runs on a full disk, in room that is kept
-    /// for it (`reserve`).
-    fn takes_access_away(&self) -> bool {
-        false
+    /// In which room it may run. Anything but [`Room::Free`] only if it does nothing but take access away from somebody:
+    /// whoever may ask for it can use up what is kept.
+    fn room(&self) -> Room {
+        Room::Free
     }
+}
+
+/// Room on the disk (`reserve`), from what everybody may use to what is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Room {
+    /// Where the disk is not full.
+    Free,
+    /// What is kept for taking access away.
+    Reserved,
+    /// What is left of that when somebody's clients have used the rest: for whoever disables their organisation.
+    Last,
 }
 
 /// How a transaction ends.

@@ -48,9 +48,12 @@ impl Trouble {
 
     /// During the COMMIT.
     pub(super) fn in_commit(error: &sqlx::Error) -> Self {
-        // A disk without room for it is the one reason to be sure that it did not happen.
-        let is_ambiguous = remedy(error, dialect::remedy) != Remedy::MakeRoom;
-        let remedy = if is_ambiguous { Remedy::Reconnect } else { Remedy::MakeRoom };
+        let code = error.as_database_error().and_then(|error| error.code());
+        let is_ambiguous = !code.is_some_and(|code| dialect::is_no_commit(&code));
+        let remedy = match remedy(error, dialect::remedy) {
+            Remedy::MakeRoom => Remedy::MakeRoom,
+            _ => Remedy::Reconnect,
+        };
         Self { error: unavailable(error), remedy, is_ambiguous, connection_is_clean: false }
     }
 }

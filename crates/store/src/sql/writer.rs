@@ -28,8 +28,8 @@ use tokio::{
 
 pub(super) use super::batch::{Ask, SetCommand};
 use super::{
-    ConnectOptions, Connection, Outcome, Plain, Reserve, Statements, Tx, batch::Batch, database::no_answer, dialect,
-    trouble::Trouble,
+    ConnectOptions, Connection, Outcome, Plain, Reserve, Room, Statements, Tx, batch::Batch, database::no_answer,
+    dialect, trouble::Trouble,
 };
 use crate::{
     connect::Options,
@@ -38,6 +38,8 @@ use crate::{
 
 /// How often a transaction is repeated after somebody was in the way or the connection was lost.
 const RETRIES: u32 = 3;
+/// How many pieces of the reserve one command may have at most.
+const PIECES: u32 = 4;
 
 /// What waits for the writer.
 pub(super) enum Job {
@@ -58,8 +60,8 @@ pub(super) trait Work: Send {
     async fn run(&mut self, tx: &mut Tx<'_>) -> Result<bool, Failure>;
     /// Whether running it again after a COMMIT that may have happened gives the same outcome.
     fn finds_itself(&self) -> bool;
-    /// Whether all of it does nothing but take access away.
-    fn takes_access_away(&self) -> bool;
+    /// In which room all of it may run.
+    fn room(&self) -> Room;
 }
 
 /// A plain command with its caller.
@@ -97,8 +99,8 @@ impl<P: Plain> Work for PlainAsk<P> {
         self.command.finds_itself()
     }
 
-    fn takes_access_away(&self) -> bool {
-        self.command.takes_access_away()
+    fn room(&self) -> Room {
+        self.command.room()
     }
 }
 
@@ -279,23 +281,26 @@ impl Writer {
 
     /// Runs work to its end, again if that can help.
     async fn persist(&mut self, work: &mut (dyn Work + '_)) -> Result<(), Trouble> {
-        let may_have_the_reserve = work.takes_access_away();
-        if !may_have_the_reserve && !self.reserve.is_whole().await {
+        let room = work.room();
+        if room == Room::Free && !self.reserve.is_whole().await {
             return Err(Trouble::no_room());
         }
-        let mut tries = 0;
+        let (mut tries, mut pieces) = (0, 0);
         loop {
             let trouble = match self.transact(work).await {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             };
-            // Ends, at the latest, when nothing is left to give up.
-            if trouble.remedy == Remedy::MakeRoom && may_have_the_reserve && self.reserve.give_up_a_piece().await {
-                continue;
+            let is_repeatable = !trouble.is_ambiguous || work.finds_itself();
+            // Not for ever: where what is given up frees nothing, or not at once, the next caller needs some of it, too.
+            if trouble.remedy == Remedy::MakeRoom && pieces < PIECES && self.reserve.give_up_a_piece(room).await {
+                pieces += 1;
+                if is_repeatable {
+                    continue;
+                }
             }
             tries += 1;
             let can_help = matches!(trouble.remedy, Remedy::Retry | Remedy::Reconnect);
-            let is_repeatable = !trouble.is_ambiguous || work.finds_itself();
             if !can_help || !is_repeatable || tries > RETRIES {
                 return Err(trouble);
             }

@@ -46,13 +46,18 @@ pub(super) fn remedy(code: &str) -> Remedy {
         Ok(5 | 6) => Remedy::Retry,
         // IOERR, CANTOPEN, PROTOCOL
         Ok(10 | 14 | 15) => Remedy::Reconnect,
-        // FULL. Also of a COMMIT: its frame was not written, so that whoever runs the transaction again finds nothing of it,
-        // and writes over what there is.
+        // FULL
         Ok(13) => Remedy::MakeRoom,
         // PERM, NOMEM, READONLY, CORRUPT, NOTADB
         Ok(3 | 7 | 8 | 11 | 26) => Remedy::GiveUp,
         _ => Remedy::Isolate,
     }
+}
+
+/// Whether a COMMIT that failed in this way certainly did not happen. FULL: the write of a frame to the log failed, so the
+/// last one, which makes it a commit, is not there. (IOERR_SHMSIZE comes after it is.)
+pub(super) fn is_no_commit(code: &str) -> bool {
+    code == "13"
 }
 
 /// Nobody else listens: other processes on the same file learn of a change by their pollers.

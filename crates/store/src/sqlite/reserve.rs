@@ -2,13 +2,12 @@
 //!
 //! On a full disk no row can be written, and so no lost phone be revoked, just when an operator has other things on their
 //! mind. So when such a command finds the disk full, a piece of the file is given up, and the command runs again in that
-//! room ([`Plain::takes_access_away`](super::transaction::Plain::takes_access_away)). As long as the file is not whole
-//! nothing else is written: what the piece left would be gone at once. It is made whole again as soon as there is room,
-//! without a restart.
+//! room ([`Plain::room`](super::transaction::Plain::room)). As long as the file is short nothing else is written: what the
+//! piece left would be gone at once. It is made whole again as soon as there is room, without a restart.
 //!
 //! What counts is the file's length, not this process's memory of it: so a start on a full disk finds how things are, and
-//! so does another process at the same database. The length is never asked to be durable: after a crash a file that came
-//! out short is made whole again, or is what the disk has room for.
+//! so does another process at the same database; who changes it holds its lock. The length is never asked to be durable:
+//! after a crash a file that came out short is made whole again, or is what the disk has room for.
 //!
 //! Must never be given up for anything that lets somebody in, nor hold data.
 
@@ -19,12 +18,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 
-use super::file::private_file;
+use super::{Room, file::private_file};
 
 /// What is given up at a time. A revocation writes some tens of pages of 4 KiB; the next one finds what is left of it.
 const PIECE: u64 = 1024 * 1024;
+/// The part of the whole that only an operator gets, to end what has used up the rest.
+const LAST: u64 = 4;
 /// How often it is tried to make it whole again.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -33,15 +34,31 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Reserve {
     path: PathBuf,
     bytes: u64,
-    next_try: Option<Instant>,
+    last_try: Option<LastTry>,
+    /// Whether the log has said that the disk is full, and not yet that it is not.
+    is_told: bool,
+}
+
+/// What the last try to make the file whole came to; that is good for a while.
+#[derive(Debug, Clone, Copy)]
+struct LastTry {
+    until: Instant,
+    may_write: bool,
 }
 
 impl Reserve {
-    /// Of a database file; 0 bytes: none, and it is always whole.
-    pub(super) fn beside(database: &Path, bytes: u64) -> Self {
+    /// Of a database file that is there; 0 bytes: none, and it is always whole. A file of before is cut to size.
+    pub(super) async fn beside(database: &Path, bytes: u64) -> Self {
+        // Where SQLite has its log, too, if the path is a link.
+        let database = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned());
         let mut path = database.as_os_str().to_owned();
         path.push("-reserve");
-        Self { path: path.into(), bytes, next_try: None }
+        let reserve = Self { path: path.into(), bytes, last_try: None, is_told: false };
+        let path = reserve.path.clone();
+        if let Ok(Err(error)) = spawn_blocking(move || cut_to(&path, bytes)).await {
+            tracing::error!(%error, "what is kept for revocations on a full disk cannot be used");
+        }
+        reserve
     }
 
     /// Whether everything may be written. Tries to make the file whole, at most once a second.
@@ -51,39 +68,57 @@ impl Reserve {
             return true;
         }
         let now = Instant::now();
-        if self.next_try.is_some_and(|at| now < at) {
-            return false;
+        if let Some(last) = self.last_try.filter(|last| now < last.until) {
+            return last.may_write;
         }
-        let is_news = self.next_try.is_none();
-        self.next_try = Some(now + INTERVAL);
         let (path, bytes) = (self.path.clone(), self.bytes);
-        match tokio::task::spawn_blocking(move || make_whole(&path, bytes)).await {
-            Ok(Ok(())) => {
-                tracing::info!(bytes, "the room on the disk that is kept for revocations is there");
-                self.next_try = None;
-                true
-            }
-            Ok(Err(error)) => {
-                if is_news {
-                    tracing::error!(%error, "the disk is full: until it has room, access can be taken away and nothing else be done");
-                }
-                false
-            }
-            // The process ends.
-            Err(_) => false,
-        }
+        let was_there = path.exists();
+        // A task that panics or is not run: the process ends.
+        let Ok(tried) = spawn_blocking(move || make_whole(&path, bytes)).await else { return false };
+        let is_whole = tried.is_ok();
+        let may_write = self.tell(tried, was_there);
+        // Of one that is whole the next look at its length says more.
+        self.last_try = (!is_whole).then_some(LastTry { until: now + INTERVAL, may_write });
+        may_write
     }
 
-    /// Frees a piece; `false` if nothing is left.
-    pub(super) async fn give_up_a_piece(&mut self) -> bool {
+    /// What a try means for those who write; in the log if it is news.
+    fn tell(&mut self, tried: io::Result<()>, was_there: bool) -> bool {
+        let bytes = self.bytes;
+        let Err(error) = tried else {
+            self.is_told = false;
+            tracing::info!(bytes, "the room that is kept for revocations is there (database.reserve_mib)");
+            return true;
+        };
+        // One that was never there was never given up: a disk that has no room for it may have room for much else. And one
+        // of somebody else says nothing of the disk. To refuse everybody for that would help nobody.
+        let may_write = !was_there || error.kind() == io::ErrorKind::PermissionDenied;
+        if !self.is_told {
+            match may_write {
+                true => tracing::error!(%error, bytes, "no room is kept for revocations (database.reserve_mib)"),
+                false => tracing::error!(
+                    %error, bytes,
+                    "the disk is full: until it has room for database.reserve_mib, access is taken away and nothing else done"
+                ),
+            }
+        }
+        self.is_told = true;
+        may_write
+    }
+
+    /// Frees a piece; `false` if nothing is left in that room.
+    pub(super) async fn give_up_a_piece(&mut self, room: Room) -> bool {
+        let floor = match room {
+            Room::Free => return false,
+            Room::Reserved => self.bytes / LAST,
+            Room::Last => 0,
+        };
         let path = self.path.clone();
-        let left = tokio::task::spawn_blocking(move || shorten(&path)).await;
-        match left {
+        match spawn_blocking(move || shorten(&path, floor)).await {
             Ok(Ok(Some(left))) => {
-                tracing::warn!(
-                    bytes_left = left,
-                    "the disk is full: a piece of the reserve is given up for a revocation"
-                );
+                // What is left of the piece is for the next revocation.
+                self.last_try = Some(LastTry { until: Instant::now() + INTERVAL, may_write: false });
+                tracing::warn!(left, "the disk is full: a piece of the reserve is given up for a revocation");
                 true
             }
             Ok(Ok(None)) | Err(_) => false,
@@ -100,16 +135,48 @@ fn length(path: &Path) -> u64 {
     fs::metadata(path).ok().filter(fs::Metadata::is_file).map_or(0, |found| found.len())
 }
 
+/// Alone: the lock ends with the file.
+fn open(path: &Path, create: bool) -> io::Result<(File, u64)> {
+    let file = private_file().create(create).append(true).open(path)?;
+    file.lock()?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// One that is longer than it is to be would be given up for everybody, down to that.
+fn cut_to(path: &Path, bytes: u64) -> io::Result<()> {
+    match open(path, false) {
+        Ok((file, length)) if length > bytes => file.set_len(bytes),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes what is missing; all of it or nothing, so that a disk that is nearly full is left as it was.
 fn make_whole(path: &Path, bytes: u64) -> io::Result<()> {
-    let file = private_file().append(true).open(path)?;
-    let before = file.metadata()?.len();
+    let was_there = path.exists();
+    let (file, before) = open(path, true)?;
+    keep_owner(path);
     let written = append(&file, bytes.saturating_sub(before));
     if written.is_err() {
         // Should this fail as well, the next try begins where this one ended.
-        let _ = file.set_len(before);
+        let _ = if was_there { file.set_len(before) } else { fs::remove_file(path) };
     }
     written
+}
+
+/// The server's, also when root's command line was the first to make it: like the database itself.
+fn keep_owner(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let database = path.to_str().and_then(|path| path.strip_suffix("-reserve"));
+        if let Some(owner) = database.and_then(|database| fs::metadata(database).ok()) {
+            // Whoever may not has made it their own, as the database is.
+            let _ = chown(path, Some(owner.uid()), Some(owner.gid()));
+        }
+    }
 }
 
 /// What a file system that compresses, or leaves out zeros, would keep no room for is of no use: so it looks like noise.
@@ -132,88 +199,20 @@ fn append(mut file: &File, mut bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Cuts a piece off; how much is left, or `None` if there was nothing to cut.
-fn shorten(path: &Path) -> io::Result<Option<u64>> {
-    let before = length(path);
-    if before == 0 {
+/// Cuts a piece off, not below the floor; how much is left, or `None` if there was nothing to cut.
+fn shorten(path: &Path, floor: u64) -> io::Result<Option<u64>> {
+    let (file, before) = match open(path, false) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if before <= floor {
         return Ok(None);
     }
-    let left = before.saturating_sub(PIECE);
-    File::options().write(true).open(path)?.set_len(left)?;
+    let left = before.saturating_sub(PIECE).max(floor);
+    file.set_len(left)?;
     Ok(Some(left))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn beside(folder: &tempfile::TempDir, bytes: u64) -> Reserve {
-        Reserve::beside(&folder.path().join("countersign.db"), bytes)
-    }
-
-    #[tokio::test]
-    async fn it_is_made_given_up_piece_by_piece_and_made_whole_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut reserve = beside(&folder, 2 * PIECE + 5_000);
-        assert!(reserve.is_whole().await);
-        let path = folder.path().join("countersign.db-reserve");
-        assert_eq!(length(&path), 2 * PIECE + 5_000);
-        let mut left = Vec::new();
-        while reserve.give_up_a_piece().await {
-            left.push(length(&path));
-        }
-        assert_eq!(left, [PIECE + 5_000, 5_000, 0]);
-        // Another process's view is the same: the length is what counts.
-        assert!(beside(&folder, 2 * PIECE + 5_000).is_whole().await);
-        assert!(reserve.is_whole().await);
-        assert_eq!(length(&path), 2 * PIECE + 5_000);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_made_whole_is_tried_again_after_a_second() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut reserve = beside(&folder, PIECE);
-        let path = folder.path().join("countersign.db-reserve");
-        fs::create_dir(&path).unwrap();
-        assert!(!reserve.is_whole().await);
-        assert!(!reserve.give_up_a_piece().await);
-        fs::remove_dir(&path).unwrap();
-        // However slow this machine is, the second is not over; and then it is.
-        reserve.next_try = Some(Instant::now() + 3_600 * INTERVAL);
-        assert!(!reserve.is_whole().await, "before that nothing is tried");
-        reserve.next_try = Some(Instant::now());
-        assert!(reserve.is_whole().await);
-    }
-
-    #[tokio::test]
-    async fn what_does_not_fit_leaves_the_file_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("countersign.db-reserve");
-        // A file that may not be written stands for a disk without room.
-        fs::write(&path, [7; 100]).unwrap();
-        let closed = File::open(&path).unwrap();
-        assert!(append(&closed, 1).is_err());
-        assert_eq!(length(&path), 100);
-        make_whole(&path, 5_000).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        assert_eq!(bytes.len(), 5_000);
-        assert!(bytes.windows(64).skip(100).all(|run| run.iter().any(|byte| *byte != 0)), "a hole keeps no room");
-    }
-
-    #[tokio::test]
-    async fn none_is_always_whole_and_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(beside(&folder, 0).is_whole().await);
-        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn it_is_closed_to_other_users() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        assert!(beside(&folder, 10).is_whole().await);
-        let mode = fs::metadata(folder.path().join("countersign.db-reserve")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use countersign_proto::{
 };
 
 use super::{
-    super::{Columns, Outcome, Plain, Query, Row, Tx, query},
+    super::{Columns, Outcome, Plain, Query, Room, Row, Tx, query},
     about, public_key,
 };
 use crate::failure::Failure;
@@ -136,7 +136,7 @@ impl Plain for RevokeApiKey {
         Ok(Outcome::Commit(RevokeApiClientOutcome::Revoked))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Reserved
     }
 }

@@ -20,7 +20,7 @@ use countersign_proto::{
 use serde_json::json;
 
 use super::{
-    super::{Columns, Outcome, Plain, Tx, dialect, enrollments::OpenEnrollments, query, users},
+    super::{Columns, Outcome, Plain, Room, Tx, dialect, enrollments::OpenEnrollments, query, users},
     ended::{Effect, Ended, UserChange, locked},
 };
 use crate::{
@@ -175,7 +175,7 @@ impl Plain for ReportUser {
         Ok(Outcome::Commit(ReportUserOutcome::Reported { user: Box::new(user), cancelled }))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Reserved
     }
 }

@@ -52,10 +52,6 @@ impl Plain for DisputeNotice {
             None => Ok(Outcome::Rollback(DisputeNoticeOutcome::NotDisputable)),
         }
     }
-
-    fn takes_access_away(&self) -> bool {
-        true
-    }
 }
 
 /// Whether a device that became active at `asking_since` may dispute a notice of this kind about one that did at

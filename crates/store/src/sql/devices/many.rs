@@ -16,7 +16,7 @@ use countersign_proto::{
 };
 
 use super::{
-    super::{Columns, Outcome, Plain, Query, Tx, enrollments::OpenEnrollments, query},
+    super::{Columns, Outcome, Plain, Query, Room, Tx, enrollments::OpenEnrollments, query},
     status,
 };
 use crate::failure::Failure;
@@ -45,8 +45,8 @@ impl Plain for RevokeAllDevices {
         Ok(Outcome::Commit(Some(revoked)))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Reserved
     }
 }
 

@@ -23,7 +23,7 @@ use countersign_proto::{
 use serde_json::json;
 
 use super::{
-    super::{dialect, enrollments::OpenEnrollments},
+    super::{Room, dialect, enrollments::OpenEnrollments},
     Columns, Outcome, Plain, Tx, by_id, device, insert_reply, push_json, query,
 };
 use crate::{
@@ -89,8 +89,11 @@ impl Plain for ChangeDeviceStatus {
         }
     }
 
-    fn takes_access_away(&self) -> bool {
-        matches!(self.change, StatusChange::Revoke(_) | StatusChange::Suspend)
+    fn room(&self) -> Room {
+        match self.change {
+            StatusChange::Revoke(_) | StatusChange::Suspend => Room::Reserved,
+            StatusChange::Resume => Room::Free,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use countersign_proto::{
     vocabulary::EnrollmentStatus,
 };
 
-use super::{Columns, Outcome, Plain, Tx, about, query, user_of};
+use super::{super::Room, Columns, Outcome, Plain, Tx, about, query, user_of};
 use crate::failure::Failure;
 
 /// Cancels a pending or claimed enrollment.
@@ -48,8 +48,8 @@ impl Plain for CancelEnrollment {
         }))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Reserved
     }
 }
 

@@ -19,7 +19,7 @@ use countersign_proto::{
     timestamp::Timestamp,
 };
 
-use super::super::{Columns, Database, Outcome, Plain, Row, Tx, dialect, query};
+use super::super::{Columns, Database, Outcome, Plain, Room, Row, Tx, dialect, query};
 use crate::{failure::Failure, rows, statement::Statement};
 
 /// See the module.
@@ -73,8 +73,8 @@ impl Plain for Switch {
         Ok(Outcome::Commit(SwitchTenantOutcome::Switched))
     }
 
-    fn takes_access_away(&self) -> bool {
-        self.disables
+    fn room(&self) -> Room {
+        if self.disables { Room::Last } else { Room::Free }
     }
 }
 
@@ -91,8 +91,8 @@ impl Plain for Drain {
         Ok(Outcome::Rollback(()))
     }
 
-    fn takes_access_away(&self) -> bool {
-        true
+    fn room(&self) -> Room {
+        Room::Last
     }
 }
 
