@@ -2,7 +2,7 @@
 //! else is written. A folder in the place of the reserve stands for a disk without room for it; `countersign-proof disk`
 //! fills a real one.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use countersign::http::operations;
 use countersign_core::ports::tenants::SwitchTenantOutcome;
@@ -129,7 +129,7 @@ async fn whatever_takes_access_away_goes_on_also_for_clients_that_sign() {
     fs::remove_dir(reserve(&app)).unwrap();
     let has_room = async {
         while idp.get("/v1/events").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::task::yield_now().await;
         }
     };
     assert!(tokio::time::timeout(PATIENCE, has_room).await.is_ok(), "refused for ever");

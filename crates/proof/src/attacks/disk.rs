@@ -2,8 +2,8 @@
 //!
 //! The disk is a small tmpfs of the attack's own (mounting it needs root; without, nothing is attacked, and it says so). A
 //! ballast leaves some room, people sign in until nothing can be written, phones are revoked on the full disk and then try to
-//! approve, the ballast goes. Every other time the server is killed and started on the full disk between two revocations;
-//! otherwise it is never restarted. When all is over it is killed, so that only what is on the disk counts. Never fills
+//! approve, the ballast goes. Every other time the server is killed, and later stopped, and started on the full disk between
+//! the revocations; otherwise it is never restarted. When all is over it is killed, so that only what is on the disk counts. Never fills
 //! another disk. To look at one more thing on a full disk: a line in `on_the_full_disk`.
 
 use std::{
@@ -102,14 +102,21 @@ async fn fill_and_empty(
         rig.command(&["tenant", "create", "--name", &organisation]).await?;
         disk.fill(args.room_kib)?;
         until("nothing can be written any more", async || Ok(is_full(witness).await)).await?;
-        let (some, others) = lost.split_at(LOST / 2);
-        on_the_full_disk(witness, some, report).await;
-        if round % 2 == 0 {
-            node.kill().await?;
-            node = rig.start().await?;
-            report.count("killed and started on the full disk", 1);
+        for (number, some) in lost.chunks(LOST / 4).enumerate() {
+            if round % 2 == 0 && number == 1 {
+                node.kill().await?;
+                node = rig.start().await?;
+                report.count("killed and started on the full disk", 1);
+            }
+            if round % 2 == 0 && number == 2 {
+                node.stop().await?;
+                // Whoever ends well gives room back; that is taken, too.
+                disk.fill(0)?;
+                node = rig.start().await?;
+                report.count("stopped and started on the full disk", 1);
+            }
+            on_the_full_disk(witness, some, report).await;
         }
-        on_the_full_disk(witness, others, report).await;
         match rig.try_command(&["tenant", "disable", &organisation]).await? {
             (Some(0), _) => report.count("organisations disabled on the full disk", 1),
             (_, said) => report.violated(format!("an organisation could not be disabled on the full disk: {said}")),

@@ -13,12 +13,16 @@
 
 use std::{
     fs::{self, File},
+    future,
     io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
 
 use super::{Room, file::private_file};
 
@@ -40,10 +44,20 @@ pub(super) struct Reserve {
 }
 
 /// What the last try to make the file whole came to; that is good for a while.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct LastTry {
-    until: Instant,
+    /// Ends when the while is over.
+    rest: JoinHandle<()>,
     may_write: bool,
+}
+
+impl LastTry {
+    fn just_now(may_write: bool) -> Self {
+        let rest = async {
+            let _ = timeout(INTERVAL, future::pending::<()>()).await;
+        };
+        Self { rest: tokio::spawn(rest), may_write }
+    }
 }
 
 impl Reserve {
@@ -67,8 +81,7 @@ impl Reserve {
         if self.bytes == 0 || length(&self.path) >= self.bytes {
             return true;
         }
-        let now = Instant::now();
-        if let Some(last) = self.last_try.filter(|last| now < last.until) {
+        if let Some(last) = self.last_try.as_ref().filter(|last| !last.rest.is_finished()) {
             return last.may_write;
         }
         let (path, bytes) = (self.path.clone(), self.bytes);
@@ -78,7 +91,7 @@ impl Reserve {
         let is_whole = tried.is_ok();
         let may_write = self.tell(tried, was_there);
         // Of one that is whole the next look at its length says more.
-        self.last_try = (!is_whole).then_some(LastTry { until: now + INTERVAL, may_write });
+        self.last_try = (!is_whole).then(|| LastTry::just_now(may_write));
         may_write
     }
 
@@ -117,7 +130,7 @@ impl Reserve {
         match spawn_blocking(move || shorten(&path, floor)).await {
             Ok(Ok(Some(left))) => {
                 // What is left of the piece is for the next revocation.
-                self.last_try = Some(LastTry { until: Instant::now() + INTERVAL, may_write: false });
+                self.last_try = Some(LastTry::just_now(false));
                 tracing::warn!(left, "the disk is full: a piece of the reserve is given up for a revocation");
                 true
             }
