@@ -4,8 +4,9 @@
 #
 # Each patch names above its diff what is broken, which promise that breaks, and by which command it is caught. Each
 # command first has to pass with the server as it is: else a catch would mean nothing. The patches are built one at a time,
-# in a copy of HEAD with a build folder of its own; the harness is always that of HEAD, unpatched. A catch is a violation
-# that the harness tells: not an error, a crash, or a server that does not even start. Takes an hour or two.
+# in a copy of HEAD with a build folder of its own; the harness is always that of HEAD, unpatched. A catch is the violation
+# that the patch says is told ("Told: ", a part of its text): not another one, an error, a crash, or a server that does not
+# even start. Takes an hour or two.
 # To add a patch: a file there; nothing here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,8 +23,8 @@ if [ "${#names[@]}" -eq 0 ]; then
     for patch in "$patches"/*.patch; do names+=("$(basename "$patch" .patch)"); done
 fi
 for name in "${names[@]}"; do
-    if ! grep -q '^Caught by: ' "$patches/$name.patch"; then
-        echo "sabotage: $name: there is no such patch, or it does not say by what it is caught" >&2
+    if ! grep -q '^Caught by: ' "$patches/$name.patch" || ! grep -q '^Told: ' "$patches/$name.patch"; then
+        echo "sabotage: $name: there is no such patch, or it does not say by what it is caught, and what is told" >&2
         exit 2
     fi
 done
@@ -47,9 +48,12 @@ commands() { sed -n 's/^Caught by: //p' "$patches/$1.patch"; }
 
 build() { (cd "$tree" && cargo build --locked --quiet "$@"); }
 
-# Runs one command against a server; its verdict: held, caught, or nothing.
+# What a violation must say to be that of the patch.
+told() { sed -n 's/^Told: //p' "$patches/$1.patch"; }
+
+# Runs one command against a server; its verdict: held, caught (something like $3 was told), or nothing.
 verdict() {
-    local server="$1" command="$2" status=0 arguments
+    local server="$1" command="$2" told="${3:-}" status=0 arguments
     read -r -a arguments <<<"$command"
     case "${arguments[0]}" in
     countersign-proof)
@@ -57,7 +61,7 @@ verdict() {
         # 2 says that it could not judge.
         if [ "$status" -eq 0 ]; then
             echo held
-        elif [ "$status" -eq 1 ] && grep -q ': VIOLATION ' "$said"; then
+        elif [ "$status" -eq 1 ] && grep ': VIOLATION ' "$said" | grep -F -- "$told" >/dev/null; then
             echo caught
         else
             echo nothing
@@ -67,7 +71,7 @@ verdict() {
         (cd "$tree" && "${arguments[@]}") >"$said" 2>&1 || status=$?
         if [ "$status" -eq 0 ] && grep -q '^test result: ok. [1-9]' "$said"; then
             echo held
-        elif [ "$status" -eq 101 ] && grep -q '^test result: FAILED' "$said"; then
+        elif [ "$status" -eq 101 ] && grep '^test .* FAILED$' "$said" | grep -F -- "$told" >/dev/null; then
             echo caught
         else
             echo nothing
@@ -77,8 +81,8 @@ verdict() {
     esac
 }
 
-# What was found first, in a line.
-finding() { grep -m 1 -E ': VIOLATION |^test .* FAILED$' "$said" | sed 's/.*: VIOLATION //' | cut -c 1-240; }
+# What was found like that first, in a line.
+finding() { grep -E ': VIOLATION |^test .* FAILED$' "$said" | grep -m 1 -F -- "$1" | sed 's/.*: VIOLATION //' | cut -c 1-240; }
 
 fail() {
     echo "sabotage: $1" >&2
@@ -112,9 +116,9 @@ for name in "${names[@]}"; do
     caught=""
     for command in "${attacks[@]}"; do
         began="$SECONDS"
-        if [ "$(verdict "$CARGO_TARGET_DIR/debug/countersign" "$command")" = caught ]; then
+        if [ "$(verdict "$CARGO_TARGET_DIR/debug/countersign" "$command" "$(told "$name")")" = caught ]; then
             caught=yes
-            echo "sabotage: $name: caught by $command in $((SECONDS - began)) s: $(finding)"
+            echo "sabotage: $name: caught by $command in $((SECONDS - began)) s: $(finding "$(told "$name")")"
         else
             echo "sabotage: $name: NOT CAUGHT by $command:" >&2
             tail -n 5 "$said" >&2
