@@ -100,7 +100,10 @@ impl Reserve {
         let bytes = self.bytes;
         let Err(error) = tried else {
             self.is_told = false;
-            tracing::info!(bytes, "the room that is kept for revocations is there (database.reserve_mib)");
+            // Making it for the first time is nobody's news.
+            if self.last_try.is_some() {
+                tracing::info!(bytes, "the disk has room again, and what is kept for revocations is whole");
+            }
             return true;
         };
         // One that was never there was never given up: a disk that has no room for it may have room for much else. And one
