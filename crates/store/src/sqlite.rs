@@ -132,7 +132,8 @@ async fn connect_writing(
     writing: &SqliteConnectOptions,
     reserve: &mut Reserve,
 ) -> Result<sqlx::SqliteConnection, sqlx::Error> {
-    loop {
+    // As many pieces as one command may have: where they free nothing, what is left is for others.
+    for _ in 0..writer::PIECES {
         match writing.connect().await {
             Err(error) if remedy(&error, dialect::remedy) == Remedy::MakeRoom => {
                 if !reserve.give_up_a_piece(Room::Last).await {
@@ -142,4 +143,5 @@ async fn connect_writing(
             outcome => return outcome,
         }
     }
+    writing.connect().await
 }

@@ -53,6 +53,13 @@ fn an_issuer_with_a_path_or_slash_is_refused() {
 }
 
 #[test]
+fn a_reserve_has_a_bound() {
+    let mib = |mib| with(&format!("[database]\nreserve_mib = {mib}"));
+    assert!(mib(0).is_ok() && mib(1_024).is_ok());
+    assert!(mib(1_025).unwrap_err().contains("database.reserve_mib"));
+}
+
+#[test]
 fn postgres_needs_a_shared_key_file_and_its_password_is_not_printed() {
     let url = "[database]\nurl = \"postgres://u:canary-password@127.0.0.1/x\"\n";
     assert!(with(url).unwrap_err().contains("signing.key_file"));

@@ -39,7 +39,7 @@ use crate::{
 /// How often a transaction is repeated after somebody was in the way or the connection was lost.
 const RETRIES: u32 = 3;
 /// How many pieces of the reserve one command may have at most.
-const PIECES: u32 = 4;
+pub(super) const PIECES: u32 = 4;
 
 /// What waits for the writer.
 pub(super) enum Job {
