@@ -51,7 +51,7 @@ pub(crate) struct Args {
     skewed: u64,
     /// libfaketime, where it is not found by itself.
     #[arg(long, value_name = "FILE")]
-    library: Option<PathBuf>,
+    libfaketime: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
     let rig = Rig::new(&args.on.common.rig, args.on.database).await?;
     // A year ahead whatever ended is to be forgotten by the default: as it should, and then nobody could compare.
     let rig = rig.set("retention.challenge_days", "0").set("retention.enrollment_days", "0");
-    let clock = WrongClock::new(rig.file("clock"), args.library.as_deref())?;
+    let clock = WrongClock::new(rig.file("clock"), args.libfaketime.as_deref())?;
     let node = clock.start(&rig, rig.port).await?;
     let world = World::begin(&rig, None).await?;
     let dice = Dice::new(args.on.common.seed);
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args) -> Result<Report, ProofError> {
     stage.drift(Duration::from_secs(args.drift_seconds), &mut report).await?;
     let mut nodes = vec![node];
     if args.on.database == Db::Postgres {
-        nodes.push(skew::run(&rig, &mut stage, args.library.as_deref(), args.skewed, &mut report).await?);
+        nodes.push(skew::run(&rig, &mut stage, args.libfaketime.as_deref(), args.skewed, &mut report).await?);
     }
     let calls = stage.all_calls();
     let seen = Seen { calls, told: None, checkpoint: None };

@@ -33,18 +33,18 @@ const LIBRARIES: [&str; 5] = [
 #[derive(Debug, Clone)]
 pub(super) struct WrongClock {
     file: PathBuf,
-    library: PathBuf,
+    libfaketime: PathBuf,
     /// How far it is ahead, in milliseconds.
     ahead: Arc<AtomicI64>,
 }
 
 impl WrongClock {
     /// One that is right, and is kept in this file.
-    pub(super) fn new(file: PathBuf, library: Option<&Path>) -> Result<Self, ProofError> {
+    pub(super) fn new(file: PathBuf, libfaketime: Option<&Path>) -> Result<Self, ProofError> {
         let missing = || ProofError::Rig("not attacked: libfaketime is not installed".to_owned());
-        let known = || LIBRARIES.iter().map(Path::new).find(|library| library.is_file());
-        let library = library.or_else(known).ok_or_else(missing)?.to_owned();
-        let clock = Self { file, library, ahead: Arc::default() };
+        let known = || LIBRARIES.iter().map(Path::new).find(|libfaketime| libfaketime.is_file());
+        let libfaketime = libfaketime.or_else(known).ok_or_else(missing)?.to_owned();
+        let clock = Self { file, libfaketime, ahead: Arc::default() };
         clock.set(0)?;
         Ok(clock)
     }
@@ -77,7 +77,7 @@ impl WrongClock {
     /// Starts a node that believes it.
     pub(super) async fn start(&self, rig: &Rig, port: u16) -> Result<Node, ProofError> {
         let variables = [
-            format!("LD_PRELOAD={}", self.library.display()),
+            format!("LD_PRELOAD={}", self.libfaketime.display()),
             format!("FAKETIME_TIMESTAMP_FILE={}", self.file.display()),
             "FAKETIME_NO_CACHE=1".to_owned(),
             "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),

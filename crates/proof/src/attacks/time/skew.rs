@@ -25,11 +25,11 @@ const HOUR_MILLIS: i64 = 3_600_000;
 pub(super) async fn run(
     rig: &Rig,
     stage: &mut Stage,
-    library: Option<&Path>,
+    libfaketime: Option<&Path>,
     rounds: u64,
     report: &mut Report,
 ) -> Result<Node, ProofError> {
-    let clock = WrongClock::new(rig.file("other-clock"), library)?;
+    let clock = WrongClock::new(rig.file("other-clock"), libfaketime)?;
     let other = clock.start(rig, free_port()?).await?;
     let mut pair = Pair { rig, stage, clock, base: format!("http://127.0.0.1:{}", other.port) };
     for millis in [HOUR_MILLIS, -HOUR_MILLIS] {
